@@ -1,0 +1,106 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The constant attributes of the envelope.
+const (
+	// ContentType is the media type of an encoded change.
+	ContentType = "application/cloudevents+json"
+	// ChangeType is the CloudEvents type of a change, with its version.
+	ChangeType  = "com.rescindhq.change.v1"
+	specVersion = "1.0"
+	jsonType    = "application/json"
+)
+
+// envelope is CloudEvents 1.0 in structured JSON, as far as we use it.
+type envelope struct {
+	SpecVersion     string          `json:"specversion"`
+	ID              string          `json:"id"`
+	Source          string          `json:"source"`
+	Type            string          `json:"type"`
+	Subject         string          `json:"subject,omitempty"`
+	Time            *time.Time      `json:"time,omitempty"`
+	DataContentType string          `json:"datacontenttype,omitempty"`
+	Data            json.RawMessage `json:"data"`
+}
+
+type changeData struct {
+	Home
+	Tags     []Tag      `json:"tags"`
+	Source   Source     `json:"source"`
+	Reasons  []string   `json:"reasons,omitempty"`
+	Occurred *time.Time `json:"occurred,omitempty"`
+}
+
+// Encode writes a change as a CloudEvent. Its source is
+// "/rescind/<provider>/<tenant>" and its subject the tenant.
+func Encode(c Change) ([]byte, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	data, err := json.Marshal(changeData{
+		Home: c.Home, Tags: c.Tags, Source: c.Source, Reasons: c.Reasons, Occurred: optional(c.Occurred),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode change %q: %w", c.ID, err)
+	}
+	return json.Marshal(envelope{
+		SpecVersion: specVersion, ID: c.ID, Type: ChangeType, Source: sourceOf(c.Home),
+		Subject: string(c.Tenant), Time: optional(c.Received), DataContentType: jsonType, Data: data,
+	})
+}
+
+// Decode reads a change and checks it. It ignores attributes and members it
+// does not know, so that a newer writer can add some, and refuses another
+// type or specification version by name.
+func Decode(b []byte) (Change, error) {
+	var e envelope
+	if err := json.Unmarshal(b, &e); err != nil {
+		return Change{}, fmt.Errorf("decode envelope: %w", err)
+	}
+	if e.SpecVersion != specVersion {
+		return Change{}, fmt.Errorf("decode envelope: specversion %.20q is not 1.0", e.SpecVersion)
+	}
+	if e.Type != ChangeType {
+		return Change{}, fmt.Errorf("decode envelope: type %.60q is not %s", e.Type, ChangeType)
+	}
+	if e.DataContentType != "" && !strings.HasPrefix(e.DataContentType, jsonType) {
+		return Change{}, fmt.Errorf("decode envelope: data is %.60q, not JSON", e.DataContentType)
+	}
+	var d changeData
+	if err := json.Unmarshal(e.Data, &d); err != nil {
+		return Change{}, fmt.Errorf("decode change %.60q: %w", e.ID, err)
+	}
+	c := Change{
+		ID: e.ID, Home: d.Home, Tags: d.Tags, Source: d.Source, Reasons: d.Reasons,
+		Received: value(e.Time), Occurred: value(d.Occurred),
+	}
+	if err := c.Validate(); err != nil {
+		return Change{}, fmt.Errorf("decode: %w", err)
+	}
+	return c, nil
+}
+
+func sourceOf(h Home) string {
+	return "/rescind/" + Escape(string(h.Provider)) + "/" + Escape(string(h.Tenant))
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func value(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
