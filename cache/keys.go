@@ -66,6 +66,22 @@ func (n Name) Ref(h events.Home) (events.Ref, error) {
 	return r, r.Validate()
 }
 
+// TagName is a tag's text with its id escaped, as the bookkeeping spells it.
+func TagName(t events.Tag) string {
+	t.ID = Escape(t.ID)
+	return t.String()
+}
+
+// ParseTagName is the inverse of [TagName].
+func ParseTagName(s string) (events.Tag, error) {
+	t, err := events.ParseTag(s)
+	if err != nil {
+		return events.Tag{}, err
+	}
+	t.ID, err = events.Unescape(t.ID)
+	return t, err
+}
+
 // Base is what all keys of a home begin with: perm:v1:{<provider>:<tenant>}:
 func (k Keys) Base(h events.Home) string {
 	p := k.prefix
@@ -88,7 +104,7 @@ func (k Keys) Changed(h events.Home) string { return k.Base(h) + "changed" }
 func (k Keys) Fence(h events.Home) string { return k.Base(h) + "f" }
 
 // Index is the key that lists what was computed from a tag. Type: sorted set.
-func (k Keys) Index(h events.Home, t events.Tag) string { return k.Base(h) + "t:" + Escape(t.String()) }
+func (k Keys) Index(h events.Home, t events.Tag) string { return k.Base(h) + "t:" + TagName(t) }
 
 // Lease is the key that says who is fetching. Type: hash.
 func (k Keys) Lease(h events.Home, n Name) string { return k.Base(h) + "l:" + string(n) }

@@ -1,0 +1,60 @@
+-- begin: may somebody fetch this entry or part, and under which number?
+--
+-- KEYS  1 fence   2 the entry or part   3 its lease
+-- ARGV  1 nonce of this begin
+--       2 nonce for a fence, should one have to be made
+--       3 as-of that satisfies, unix ms: 0 any, -1 nothing begun before now
+--       4 version that satisfies, 0 any; one above the last number counts as -1
+--       5 life of a lease, ms
+--       6 ceiling, ms
+--       7 1 for a part: it must be of this fence, not below the floor, and
+--         have half its life left unless somebody is fetching it already
+--
+-- RETURNS  {'live', now ms, field, value, ...}
+--          {'lease', now ms, number, fence nonce, made}
+--          {'busy', now ms, the other's begin ms, the other's remaining ms}
+--   made is 1 if there was no fence: what lies under the index was vouched for
+--   by one that is lost, so the caller drains the tenant before it goes on.
+
+local fence, key, lease = KEYS[1], KEYS[2], KEYS[3]
+local as_of, version = tonumber(ARGV[3]), tonumber(ARGV[4])
+local lease_ms, ceiling_ms, part = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
+
+local h, made = head(fence), 0
+
+-- Reads what stands there: is it alive, and does it satisfy?
+local function satisfies()
+  if not h then return false, false end
+  local f = redis.call('HMGET', key, '_asof', '_until', '_version', '_fence')
+  local began, deadline, number = tonumber(f[1] or nil), tonumber(f[2] or nil), tonumber(f[3] or nil)
+  if not (began and number) or not ahead(deadline, ceiling_ms) or began > now_ms then return false, false end
+  if number > h.last then return false, false end
+  if part then
+    local alive = f[4] == h.nonce and number >= h.floor
+    return alive and deadline - now_ms >= (deadline - began) / 2, alive
+  end
+  if as_of < 0 or version > h.last then return false, true end
+  return (as_of == 0 or began > as_of) and number >= version, true
+end
+
+local good, alive = satisfies()
+local other = redis.call('HGET', lease, 'asof')
+local left = redis.call('PTTL', lease)
+local busy = other and left > 0 and left <= lease_ms
+
+if good or (part and alive and busy) then
+  local out = { 'live', fmt(now_ms) }
+  for _, v in ipairs(redis.call('HGETALL', key)) do out[#out + 1] = v end
+  return out
+end
+if busy then return { 'busy', fmt(now_ms), other, fmt(left) } end
+
+if not h then
+  h, made = make(fence, ARGV[2]), 1
+end
+local number = next_number(fence, h)
+redis.call('PEXPIRE', fence, KEEP_MS)
+redis.call('DEL', lease)
+redis.call('HSET', lease, 'nonce', ARGV[1], 'number', fmt(number), 'fence', h.nonce, 'asof', fmt(now_ms))
+redis.call('PEXPIRE', lease, lease_ms)
+return { 'lease', fmt(now_ms), fmt(number), h.nonce, fmt(made) }

@@ -1,0 +1,78 @@
+-- Shared by the scripts of this folder; it stands in front of each of them.
+-- Numbers are doubles: microseconds since 1970 fit exactly, but only '%.0f'
+-- writes them out whole.
+--
+-- The fence is one sorted set:
+--   c          minus the creation nonce
+--   n          the last number given out
+--   f          the floor: no number below it is believed
+--   t:<tag>    the number of the tag's last change
+--   i:<tag>    unix ms: the latest _until of what the tag's index lists
+-- The scores of i: are in milliseconds and those of n, f, t: in microseconds,
+-- so MILLIS_END parts the two.
+
+local MILLIS_END = 100000000000000
+local KEEP_MS = 86400000 -- bookkeeping that nobody touched for a day goes
+
+local function fmt(n) return string.format('%.0f', n) end
+
+local clock = redis.call('TIME')
+local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+local now_ms = math.floor(now_us / 1000)
+
+-- The fence's head: last number, floor, nonce; nil if there is no fence.
+local function head(fence)
+  local s = redis.call('ZMSCORE', fence, 'n', 'f', 'c')
+  if not (s[1] and s[2] and s[3]) then return nil end
+  return { last = tonumber(s[1]), floor = tonumber(s[2]), nonce = fmt(-tonumber(s[3])) }
+end
+
+-- Makes a fence whose floor is its first number.
+local function make(fence, nonce)
+  redis.call('UNLINK', fence)
+  redis.call('ZADD', fence, now_us, 'n', now_us, 'f', -tonumber(nonce), 'c')
+  return { last = now_us, floor = now_us, nonce = nonce }
+end
+
+local function next_number(fence, h)
+  h.last = math.max(h.last + 1, now_us)
+  redis.call('ZADD', fence, h.last, 'n')
+  return h.last
+end
+
+-- Whether a deadline is ahead, and no further than the ceiling allows: one
+-- further away was written before the clock was set back.
+local function ahead(until_ms, ceiling_ms)
+  return until_ms ~= nil and now_ms < until_ms and until_ms <= now_ms + ceiling_ms
+end
+
+-- Forgets stamps older than window_us, at most 100, and beyond most of them
+-- the oldest; the floor rises to the highest forgotten.
+local function prune_stamps(fence, h, window_us, most)
+  local upto = now_us - window_us
+  if redis.call('ZCARD', fence) > most then upto = h.last end
+  local old = redis.call('ZRANGEBYSCORE', fence, MILLIS_END, upto, 'WITHSCORES', 'LIMIT', 0, 100)
+  local gone, floor = {}, h.floor
+  for i = 1, #old, 2 do
+    if string.sub(old[i], 1, 2) == 't:' then
+      gone[#gone + 1] = old[i]
+      floor = math.max(floor, tonumber(old[i + 1]))
+    end
+  end
+  if #gone == 0 then return end
+  redis.call('ZADD', fence, floor, 'f') -- before the stamps go: an error between the two is safe
+  redis.call('ZREM', fence, unpack(gone))
+end
+
+-- Takes up to slice dead members out of a tag's index and unlinks what they
+-- name unless it is alive by its own deadline, since a clock that goes back
+-- would bring it to life again, listed nowhere.
+local function prune_index(base, tag_key, fence, tag, slice, ceiling_ms)
+  local dead = redis.call('ZRANGEBYSCORE', tag_key, '-inf', now_ms, 'LIMIT', 0, slice)
+  for _, name in ipairs(dead) do
+    local deadline = tonumber(redis.call('HGET', base .. name, '_until') or nil)
+    if not ahead(deadline, ceiling_ms) then redis.call('UNLINK', base .. name) end
+  end
+  if #dead > 0 then redis.call('ZREM', tag_key, unpack(dead)) end
+  if redis.call('EXISTS', tag_key) == 0 then redis.call('ZREM', fence, 'i:' .. tag) end
+end
