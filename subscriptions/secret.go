@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -63,9 +62,9 @@ func AddressPart(key Secret, h events.Home) string {
 // What a vault may say.
 var (
 	// ErrNoSecret: nothing is kept under that key.
-	ErrNoSecret = errors.New("no such secret")
+	ErrNoSecret = events.ErrNoSecret
 	// ErrConflict: somebody else was faster.
-	ErrConflict = errors.New("changed by another")
+	ErrConflict = events.ErrConflict
 )
 
 // Vault keeps small secrets, sealed, for the whole fleet.

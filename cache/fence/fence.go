@@ -197,3 +197,16 @@ func nameOf(thing string) string {
 	}
 	return name
 }
+
+// StampOf reads under which number a live part was stored, from its fields.
+func StampOf(live map[string]string) (cache.Stamp, error) {
+	v, err := cache.ParseVersion(live[cache.FieldVersion])
+	if err != nil {
+		return cache.Stamp{}, err
+	}
+	id, err := strconv.ParseUint(live["_fence"], 10, 64)
+	if err != nil {
+		return cache.Stamp{}, fmt.Errorf("fence nonce %.40q of a part", live["_fence"])
+	}
+	return cache.Stamp{Number: v, Fence: cache.FenceID(id)}, nil
+}

@@ -1,0 +1,31 @@
+// Package refresh is the worker's whole thought: a change or a miss in,
+// entries written.
+//
+// # A change
+//
+// [Worker.Apply] takes changes in batches. It invalidates their tags, one call
+// a tenant, then acknowledges, then asks the queue for a refresh of every entry
+// that was alive. It calls no provider, and nothing after the invalidation
+// holds the acknowledgement back. While Redis is away it holds the batch and
+// tries again; a change is never given up because of an outage. What Redis
+// refuses for another reason goes to the dead letters after its retries.
+//
+// # A refresh
+//
+// [Worker.Refresh] fetches an entry again and keeps the deadline of the one it
+// replaces, so an entry that nobody reads dies in time however many changes
+// hit it. What the provider does not answer now is asked later, until that
+// deadline.
+//
+// # A miss
+//
+// [Filler.Get] answers a reader. A usable entry is returned as it is.
+// Otherwise one fetch is made, however many ask: in this process they wait for
+// one another, across processes for the lease. Who waited reads Redis again,
+// and never takes an answer whose fetch began before it asked.
+//
+// # What it never does
+//
+// It never stores but through the fence, never extends a life because of a
+// change, and never turns an error into a denial.
+package refresh

@@ -1,0 +1,276 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rescindhq/rescind/cache"
+	"github.com/rescindhq/rescind/cache/fence"
+	"github.com/rescindhq/rescind/events"
+)
+
+// Reader asks a provider what a subject may do now. Errors that have a method
+// RetryAt() time.Time say when to ask again at the earliest; after any other
+// the entry stays missing, which reads as unknown.
+type Reader interface {
+	Read(ctx context.Context, ref events.Ref, s cache.Session) (cache.Answer, error)
+}
+
+// ErrNoReader says that no provider is configured for a tenant.
+var ErrNoReader = errors.New("no provider is configured for this tenant")
+
+// Config is what a [Filler] needs.
+type Config struct {
+	Redis redis.UniversalClient
+	Keys  cache.Keys
+	Store *fence.Store
+	// Readers finds the reader of a tenant; nil if there is none.
+	Readers func(events.Home) Reader
+	// Life of an entry; zero means [cache.DefaultLife].
+	Life time.Duration
+	// Flights is how many fetches may run at once; zero means 64.
+	Flights int
+	Metrics *Metrics
+	Log     *slog.Logger
+}
+
+// Filler fills missing entries. Close it when nobody asks any more.
+type Filler struct {
+	Config
+	gate   gate
+	slots  chan struct{}
+	base   context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// NewFiller checks the configuration; it makes no call.
+func NewFiller(c Config) (*Filler, error) {
+	if c.Life == 0 {
+		c.Life = cache.DefaultLife
+	}
+	if err := cache.CheckLife(c.Life); err != nil {
+		return nil, fmt.Errorf("filler: %w", err)
+	}
+	if c.Flights == 0 {
+		c.Flights = 64
+	}
+	f := &Filler{Config: c, slots: make(chan struct{}, c.Flights)}
+	f.base, f.cancel = context.WithCancel(context.Background())
+	return f, nil
+}
+
+// Close ends the fetches that are under way, gives their leases back, and
+// waits for them.
+func (f *Filler) Close() {
+	f.cancel()
+	f.wg.Wait()
+}
+
+// Result is an answer and where it came from.
+type Result struct {
+	cache.Entry
+	// Stored is false for an answer that lost against a stream of changes, or
+	// whose life was over: it is right for who waited, and kept for nobody.
+	Stored bool
+	// Fetched says that the provider was asked for it.
+	Fetched bool
+}
+
+// Get returns what is known of an entry, fetching it on a miss.
+func (f *Filler) Get(ctx context.Context, ref events.Ref) (Result, error) {
+	if err := ref.Validate(); err != nil {
+		return Result{}, fmt.Errorf("get: %w", err)
+	}
+	return f.get(ctx, ref, time.Time{})
+}
+
+// get fills with a deadline not to be exceeded; zero means a new life.
+func (f *Filler) get(ctx context.Context, ref events.Ref, limit time.Time) (Result, error) {
+	asked := time.Now()
+	for {
+		if r, ok, err := f.peek(ctx, ref); ok || err != nil {
+			return r, err
+		}
+		fl, first := f.gate.enter(ref)
+		if first {
+			f.wg.Go(func() { f.fly(fl, ref, limit) })
+		}
+		select {
+		case <-ctx.Done():
+			return Result{}, fmt.Errorf("get %s: %w", ref, context.Cause(ctx))
+		case <-fl.done:
+		}
+		if fl.err != nil {
+			return Result{}, fl.err
+		}
+		if first || !fl.began.Before(asked) {
+			return fl.result, nil
+		}
+	}
+}
+
+// peek reads the entry as any program would.
+func (f *Filler) peek(ctx context.Context, ref events.Ref) (Result, bool, error) {
+	fields, err := f.Redis.HGetAll(ctx, f.Keys.Entry(ref)).Result()
+	if err != nil {
+		return Result{}, false, fmt.Errorf("read %s: %w", ref, err)
+	}
+	if len(fields) == 0 {
+		return Result{}, false, nil
+	}
+	e, err := cache.Decode(fields)
+	if err != nil || !cache.Usable(time.Now(), e.Until) {
+		return Result{}, false, nil // unreadable or over: as if it were missing
+	}
+	return Result{Entry: e, Stored: true}, true, nil
+}
+
+// fly makes one fetch for all who wait at the gate. It does not end with the
+// reader who happened to come first.
+func (f *Filler) fly(fl *flight, ref events.Ref, limit time.Time) {
+	ctx, cancel := context.WithTimeout(f.base, fence.LongestFetch)
+	defer cancel()
+	defer f.gate.leave(ref, fl)
+	select {
+	case f.slots <- struct{}{}:
+		defer func() { <-f.slots }()
+	case <-ctx.Done():
+		fl.err = fmt.Errorf("fill %s: no place for another fetch: %w", ref, ctx.Err())
+		return
+	}
+	fl.began = time.Now()
+	start := time.Now()
+	fl.result, fl.err = f.fill(ctx, ref, limit)
+	f.Metrics.filled(ref.Provider, fl.result, fl.err, time.Since(start))
+	f.log(ctx, ref, fl, time.Since(start))
+}
+
+func (f *Filler) log(ctx context.Context, ref events.Ref, fl *flight, took time.Duration) {
+	attrs := []any{
+		"provider", ref.Provider, "tenant", ref.Tenant, "subject", ref.Subject, "resource", ref.Resource,
+		"outcome", outcomeOf(fl.result, fl.err), "ms", took.Milliseconds(),
+	}
+	if fl.err != nil {
+		f.Log.WarnContext(ctx, "fill", append(attrs, "error", fl.err)...)
+		return
+	}
+	f.Log.InfoContext(ctx, "fill", append(attrs, "version", fl.result.Version, "basis", fl.result.Basis,
+		"until", fl.result.Until)...)
+}
+
+// maxTries bounds how often a fill that loses against changes is fetched.
+const maxTries = 4
+
+// fill begins, fetches and commits, until the entry stands or the tries are
+// used up.
+func (f *Filler) fill(ctx context.Context, ref events.Ref, limit time.Time) (Result, error) {
+	reader := f.Readers(ref.Home)
+	if reader == nil {
+		return Result{}, fmt.Errorf("fill %s: %w", ref, ErrNoReader)
+	}
+	s := &session{filler: f, ref: ref, refused: map[string]bool{}}
+	var last Result
+	for range maxTries {
+		lease, live, err := f.await(ctx, ref.Home, cache.EntryName(ref))
+		if err != nil {
+			return Result{}, err
+		}
+		if lease == nil {
+			e, err := cache.Decode(live)
+			return Result{Entry: e, Stored: err == nil}, err
+		}
+		var done bool
+		if last, done, err = f.try(ctx, reader, s.under(lease), limit); done || err != nil {
+			return last, err
+		}
+	}
+	return last, nil
+}
+
+// try fetches and commits once. done is false if the fence refused.
+func (f *Filler) try(ctx context.Context, reader Reader, s *session, limit time.Time) (Result, bool, error) {
+	answer, err := reader.Read(ctx, s.ref, s)
+	if err != nil {
+		return Result{}, true, errors.Join(fmt.Errorf("fill %s: %w", s.ref, err), f.release(ctx, s.lease))
+	}
+	fields, err := answer.Fields()
+	if err != nil {
+		return Result{}, true, errors.Join(fmt.Errorf("fill %s: %w", s.ref, err), f.release(ctx, s.lease))
+	}
+	tags := append([]events.Tag{events.SubjectTag(s.ref.Subject)}, answer.Tags...)
+	o, err := f.Store.Commit(ctx, s.lease, fence.Fill{
+		Fields: fields, Tags: tags, Used: s.used, Life: f.Life, Limit: earlier(limit, answer.Expires),
+	})
+	r := Result{Entry: cache.Entry{Facts: answer.Facts, AsOf: s.lease.AsOf}, Fetched: true}
+	if err != nil {
+		// It cannot be kept; who waited gets it all the same.
+		f.Log.WarnContext(ctx, "commit", "provider", s.ref.Provider, "tenant", s.ref.Tenant,
+			"subject", s.ref.Subject, "error", err)
+		return r, true, f.release(ctx, s.lease)
+	}
+	f.Metrics.committed(s.ref.Provider, o)
+	if o.Refused == "" {
+		r.Until, r.Version, r.Confirmed, r.Stored = o.Until, o.Version, o.Confirmed, o.Stored
+		return r, true, nil
+	}
+	f.Log.DebugContext(ctx, "fenced", "provider", s.ref.Provider, "tenant", s.ref.Tenant,
+		"subject", s.ref.Subject, "refused", o.Refused, "thing", o.Thing)
+	if o.Thing != "" {
+		s.refused[o.Thing] = true
+	}
+	return r, false, nil
+}
+
+// await begins until it has a lease, or what another has stored meanwhile.
+func (f *Filler) await(ctx context.Context, h events.Home, n cache.Name) (*fence.Lease, map[string]string, error) {
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		b, err := f.Store.Begin(ctx, h, n, fence.Want{})
+		if err != nil {
+			return nil, nil, err
+		}
+		if b.Drained {
+			f.Log.WarnContext(ctx, "tenant drained", "provider", h.Provider, "tenant", h.Tenant,
+				"reason", "fence made anew")
+		}
+		if b.Lease != nil || b.Live != nil {
+			return b.Lease, b.Live, nil
+		}
+		if err := sleep(ctx, pause/2+rand.N(pause)); err != nil {
+			return nil, nil, fmt.Errorf("wait for another's fetch of %s %s: %w", h, n, err)
+		}
+	}
+}
+
+// release gives a lease back even when the fetch was ended.
+func (f *Filler) release(ctx context.Context, l *fence.Lease) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return f.Store.Release(ctx, l)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// earlier is the earlier of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}

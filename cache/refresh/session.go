@@ -1,0 +1,92 @@
+package refresh
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/rescindhq/rescind/cache"
+	"github.com/rescindhq/rescind/cache/fence"
+	"github.com/rescindhq/rescind/events"
+)
+
+// session is one fetch of one entry, as its provider sees it.
+type session struct {
+	filler  *Filler
+	ref     events.Ref
+	lease   *fence.Lease
+	used    []fence.Used
+	refused map[string]bool // over all tries of the fill
+}
+
+var _ cache.Session = (*session)(nil)
+
+// under starts another try.
+func (s *session) under(l *fence.Lease) *session {
+	s.lease, s.used = l, nil
+	return s
+}
+
+// Stamp is the number of this fetch.
+func (s *session) Stamp() cache.Stamp { return s.lease.Stamp }
+
+// Refused says whether the fence has refused the thing of that name.
+func (s *session) Refused(name string) bool { return s.refused[name] }
+
+// Use notes something kept elsewhere.
+func (s *session) Use(name string, at cache.Stamp, tags ...events.Tag) {
+	s.used = append(s.used, fence.Used{Name: name, Stamp: at, Tags: tags})
+}
+
+// partTries bounds how often a part that loses against changes is fetched.
+const partTries = 3
+
+// fieldData is where a part keeps what was fetched.
+const fieldData = "data"
+
+// Part returns a part that is kept, or fetches and keeps it.
+func (s *session) Part(ctx context.Context, spec cache.PartSpec) ([]byte, error) {
+	var data []byte
+	var stamp cache.Stamp
+	for range partTries {
+		lease, live, err := s.filler.await(ctx, s.ref.Home, cache.PartName(spec.Name))
+		if err != nil {
+			return nil, fmt.Errorf("part %s: %w", spec.Name, err)
+		}
+		if lease == nil {
+			if stamp, err = fence.StampOf(live); err != nil {
+				return nil, fmt.Errorf("part %s: %w", spec.Name, err)
+			}
+			data = []byte(live[fieldData])
+			break
+		}
+		var ok bool
+		stamp = lease.Stamp
+		if data, ok, err = s.fetchPart(ctx, lease, spec); err != nil {
+			return nil, fmt.Errorf("part %s: %w", spec.Name, err)
+		}
+		if ok {
+			break
+		}
+	}
+	s.Use(spec.Name, stamp, spec.Tags...)
+	return data, nil
+}
+
+// fetchPart fetches a part and keeps it. ok is false if the fence refused: the
+// part may be stale then, and the entry's own commit will say so.
+func (s *session) fetchPart(ctx context.Context, l *fence.Lease, spec cache.PartSpec) ([]byte, bool, error) {
+	data, err := spec.Fetch(ctx)
+	if err != nil {
+		if rerr := s.filler.release(ctx, l); rerr != nil {
+			return nil, false, fmt.Errorf("%w (and %w)", err, rerr)
+		}
+		return nil, false, err
+	}
+	o, err := s.filler.Store.Commit(ctx, l, fence.Fill{
+		Fields: []string{fieldData, string(data)}, Tags: spec.Tags, Life: spec.Life,
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return data, o.Refused == "", nil
+}

@@ -1,0 +1,55 @@
+package ringcentral
+
+import (
+	"fmt"
+
+	"github.com/rescindhq/rescind/subscriptions"
+)
+
+// The headers of a delivery, and the longest token that is echoed: the whole
+// response must stay within 1,024 bytes (creating-webhooks.md).
+const (
+	headerValidation   = "Validation-Token"
+	headerVerification = "Verification-Token"
+	maxValidation      = 512
+)
+
+// Verify accepts a plain handshake (Validation-Token, no body) at the address,
+// and anything else only with a right Verification-Token. Validation-Token is
+// echoed wherever it stands and is never a reason to drop a notification. One
+// page (receiving.md since December 2023) has the notifications' secret in
+// Validation-Token: so it is read there if the other header is missing.
+func (p *Provider) Verify(d subscriptions.Delivery) (subscriptions.Reply, error) {
+	if d.Home != p.home {
+		return subscriptions.Reply{}, fmt.Errorf("%w: not this tenant's address", subscriptions.ErrRefused)
+	}
+	validation := d.Header.Get(headerValidation)
+	if len(validation) > maxValidation || !printable(validation) {
+		return subscriptions.Reply{}, fmt.Errorf("%w: %s of %d bytes cannot be echoed",
+			subscriptions.ErrUnreadable, headerValidation, len(validation))
+	}
+	given := d.Header.Get(headerVerification)
+	handshake := validation != "" && given == "" && len(d.Body) == 0
+	if given == "" && !handshake {
+		given, validation = validation, "" // a secret is not echoed
+	}
+	if !handshake && !p.knows(given) {
+		return subscriptions.Reply{}, fmt.Errorf("%w: wrong or no %s", subscriptions.ErrRefused, headerVerification)
+	}
+	if validation == "" {
+		return subscriptions.Reply{}, nil
+	}
+	// Without a JSON content type the registration may fail with SUB-525.
+	return subscriptions.Reply{Header: map[string]string{
+		headerValidation: validation, "Content-Type": "application/json",
+	}}, nil
+}
+
+// knows compares with every token, whichever fits, in constant time.
+func (p *Provider) knows(given string) bool {
+	found := false
+	for _, t := range p.cfg.VerificationTokens {
+		found = t.Equal(given) || found
+	}
+	return found
+}

@@ -1,0 +1,147 @@
+package ringcentral
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/rescindhq/rescind/subscriptions"
+)
+
+// listFilter is the one filter that covers the whole account.
+const listFilter = "/restapi/v1.0/account/~/extension"
+
+// subscription is the vendor's SubscriptionInfo. Its verification token is
+// never returned.
+type subscription struct {
+	ID              string `json:"id"`
+	Status          string `json:"status"`
+	ExpirationTime  string `json:"expirationTime"`
+	ExpiresIn       int64  `json:"expiresIn"` // seconds left
+	DisabledFilters []struct {
+		Filter string `json:"filter"`
+		Reason string `json:"reason"`
+	} `json:"disabledFilters"`
+	DeliveryMode deliveryMode `json:"deliveryMode"`
+	Blacklisted  struct {
+		Reason string `json:"reason"`
+	} `json:"blacklistedData"`
+}
+
+type deliveryMode struct {
+	Transport    string `json:"transportType"`
+	Address      string `json:"address,omitempty"`
+	Verification string `json:"verificationToken,omitempty"`
+}
+
+type subscriptionRequest struct {
+	EventFilters []string      `json:"eventFilters"`
+	ExpiresIn    int64         `json:"expiresIn"`
+	DeliveryMode *deliveryMode `json:"deliveryMode,omitempty"`
+}
+
+const webHook = "WebHook"
+
+// List returns the webhooks that this app and service user have registered.
+func (p *Provider) List(ctx context.Context) ([]subscriptions.Subscription, error) {
+	var reply struct {
+		Records []subscription `json:"records"`
+	}
+	err := p.call(ctx, p.registering(), request{op: opListSubscriptions, path: "/subscription"}, &reply)
+	if err != nil {
+		return nil, fmt.Errorf("list subscriptions: %w", err)
+	}
+	if reply.Records == nil {
+		return nil, fmt.Errorf("list subscriptions: %w: no records", errMalformed)
+	}
+	var out []subscriptions.Subscription
+	for _, r := range reply.Records {
+		if !strings.EqualFold(r.DeliveryMode.Transport, webHook) {
+			continue
+		}
+		s, err := r.ours()
+		if err != nil {
+			return nil, fmt.Errorf("list subscriptions: %w", err)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// Create registers the address for all extensions of the account. The vendor
+// shakes hands with it before it replies.
+func (p *Provider) Create(ctx context.Context, address string) (subscriptions.Subscription, error) {
+	body := p.wanted()
+	body.DeliveryMode = &deliveryMode{
+		Transport: webHook, Address: address, Verification: p.cfg.VerificationTokens[0].Reveal(),
+	}
+	s, err := p.register(ctx, request{op: opCreateSubscription, path: "/subscription", body: body})
+	if err != nil {
+		return subscriptions.Subscription{}, fmt.Errorf("create subscription: %w", err)
+	}
+	return s, nil
+}
+
+// Renew prolongs by an update with filters and life: what an empty renewal
+// grants is told differently in different places.
+func (p *Provider) Renew(ctx context.Context, id string) (subscriptions.Subscription, error) {
+	s, err := p.register(ctx, request{op: opUpdateSubscription, path: subscriptionPath(id), body: p.wanted()})
+	if err != nil {
+		return subscriptions.Subscription{}, fmt.Errorf("renew subscription %.80s: %w", id, err)
+	}
+	return s, nil
+}
+
+// Delete removes a registration; one that is gone is no error.
+func (p *Provider) Delete(ctx context.Context, id string) error {
+	err := p.call(ctx, p.registering(), request{op: opDeleteSubscription, path: subscriptionPath(id)}, nil)
+	if err != nil && !errors.Is(err, subscriptions.ErrGone) {
+		return fmt.Errorf("delete subscription %.80s: %w", id, err)
+	}
+	return nil
+}
+
+func (p *Provider) register(ctx context.Context, r request) (subscriptions.Subscription, error) {
+	var reply subscription
+	if err := p.call(ctx, p.registering(), r, &reply); err != nil {
+		return subscriptions.Subscription{}, err
+	}
+	return reply.ours()
+}
+
+// wanted is the request without its address. Reminders come before the end;
+// they are a bonus, the caller's timer is the mechanism.
+func (p *Provider) wanted() subscriptionRequest {
+	life := int64(p.cfg.SubscriptionLife / time.Second)
+	threshold := min(life/2, 24*3600) // the vendor allows at most half of the life
+	interval := max(threshold/24, 15)
+	reminder := fmt.Sprintf("/restapi/v1.0/subscription/~?threshold=%d&interval=%d", threshold, interval)
+	return subscriptionRequest{EventFilters: []string{listFilter, reminder}, ExpiresIn: life}
+}
+
+func subscriptionPath(id string) string { return "/subscription/" + url.PathEscape(id) }
+
+// ours translates; every status but Active means that nothing is delivered.
+func (s subscription) ours() (subscriptions.Subscription, error) {
+	expires := parseTime(s.ExpirationTime)
+	if expires.IsZero() && s.ExpiresIn > 0 {
+		expires = time.Now().Add(time.Duration(s.ExpiresIn) * time.Second)
+	}
+	if s.ID == "" || expires.IsZero() {
+		return subscriptions.Subscription{}, fmt.Errorf("%w: subscription without id or expiry", errMalformed)
+	}
+	status := s.Status
+	if s.Blacklisted.Reason != "" {
+		status += ": " + clip(s.Blacklisted.Reason)
+	}
+	out := subscriptions.Subscription{
+		ID: s.ID, Address: s.DeliveryMode.Address, Active: s.Status == "Active", Status: status, Expires: expires,
+	}
+	for _, d := range s.DisabledFilters {
+		out.Disabled = append(out.Disabled, clip(d.Filter)+": "+word(d.Reason))
+	}
+	return out, nil
+}
