@@ -3,6 +3,7 @@ package events
 import (
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // MaxTags is how many tags one change may carry. A listener that learns of
@@ -48,6 +49,14 @@ func ChangeID(h Home, id string) string {
 func (c Change) Validate() error {
 	if c.ID == "" || len(c.ID) > 4*MaxID*3 {
 		return fmt.Errorf("change id: %d bytes", len(c.ID))
+	}
+	if !utf8.ValidString(c.ID) { // JSON would make two such ids one, and the later change a duplicate
+		return fmt.Errorf("change id %.80q: not UTF-8", c.ID)
+	}
+	for _, at := range []time.Time{c.Received, c.Occurred} {
+		if y := at.UTC().Year(); y < 1 || y > 9999 {
+			return fmt.Errorf("change %q: the year %d cannot be written", c.ID, y)
+		}
 	}
 	if err := c.Home.Validate(); err != nil {
 		return fmt.Errorf("change %q: %w", c.ID, err)

@@ -76,6 +76,9 @@ func tokens(s, prefix string, least, most int) ([]string, error) {
 		return nil, fmt.Errorf("subject %.80q has %d ids, not %d to %d", s, len(parts), least, most)
 	}
 	for i, p := range parts {
+		if p == "" {
+			return nil, fmt.Errorf("subject %.80q has an empty id", s)
+		}
 		id, err := Unescape(p)
 		if err != nil {
 			return nil, fmt.Errorf("subject %.80q: %w", s, err)

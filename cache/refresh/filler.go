@@ -23,6 +23,9 @@ type Reader interface {
 	Read(ctx context.Context, ref events.Ref, s cache.Session) (cache.Answer, error)
 }
 
+// ErrStore says that Redis could not be asked: the trouble is ours.
+var ErrStore = errors.New("store away")
+
 // ErrNoReader says that no provider is configured for a tenant.
 var ErrNoReader = errors.New("no provider is configured for this tenant")
 
@@ -121,7 +124,7 @@ func (f *Filler) get(ctx context.Context, ref events.Ref, limit time.Time) (Resu
 func (f *Filler) peek(ctx context.Context, ref events.Ref) (Result, bool, error) {
 	fields, err := f.Redis.HGetAll(ctx, f.Keys.Entry(ref)).Result()
 	if err != nil {
-		return Result{}, false, fmt.Errorf("read %s: %w", ref, err)
+		return Result{}, false, fmt.Errorf("read %s: %w: %w", ref, ErrStore, err)
 	}
 	if len(fields) == 0 {
 		return Result{}, false, nil
@@ -234,7 +237,7 @@ func (f *Filler) await(ctx context.Context, h events.Home, n cache.Name) (*fence
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		b, err := f.Store.Begin(ctx, h, n, fence.Want{})
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("%w: %w", ErrStore, err)
 		}
 		if b.Drained {
 			f.Log.WarnContext(ctx, "tenant drained", "provider", h.Provider, "tenant", h.Tenant,

@@ -1,0 +1,29 @@
+// Package ask answers questions over HTTP: may this subject do that? It speaks
+// the AuthZEN Authorization API 1.0, its evaluation call.
+//
+//	POST /access/v1/evaluation
+//	{"subject":  {"type": "user", "id": "42"},
+//	 "action":   {"name": "permission/ReadMessages+scope/ReadMessages"},
+//	 "resource": {"type": "tenant", "id": "37439510",
+//	              "properties": {"provider": "ringcentral"}}}
+//
+// The action names one grant or several joined by "+", all of which are needed.
+// The resource is the tenant (its type may be tenant, account, enterprise or
+// workspace), or something in it: then properties.tenant names the tenant. The
+// provider may be left out where only one is configured. The subject's type is
+// not looked at: ids are unique in a tenant.
+//
+//	{"decision": true, "context": {"state": "granted", "as_of": "…",
+//	 "until": "…", "version": "…", "basis": "authz-profile",
+//	 "covers": ["permission", "scope"], "confirmed": true}}
+//
+// decision is true only if the state is granted; denied and unknown are told
+// apart by context.state, and context.reason gives the provider's own reason
+// for each denied grant where it has one. context.message says why an answer
+// is unknown. A missing entry is fetched, once, however many ask.
+//
+// Errors of the call are 400, 401, 404, 405, 413; 503 means that the store is
+// away. Their body is a JSON string. X-Request-ID comes back unchanged.
+//
+// It never answers true for what it could not find out.
+package ask

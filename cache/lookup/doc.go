@@ -1,0 +1,36 @@
+// Package lookup is the library for applications: what may this user do, as
+// the provider last said, and how old is that.
+//
+//	client, err := lookup.New(rdb, lookup.Options{})
+//	...
+//	d, err := client.Check(ctx, ref, "permission/ReadMessages", "scope/ReadMessages")
+//	if !d.Allowed() {
+//		// err, d.Missing, d.Reasons and d.Message say why
+//	}
+//
+// A check names all that the action needs: the answer is granted only if each
+// of it is. It costs one HMGET, read by the rules of package cache.
+//
+// # What a caller may rely on
+//
+//   - Only [Decision.Allowed] permits, and it is true of nothing but "granted".
+//     Missing, expired, unreadable, of a kind that was not read: all this is
+//     unknown, and so is the decision beside any error. A caller who ignores
+//     the error is still safe.
+//   - Unknown is asked of the [Asker], if there is one; [HTTP] asks the worker,
+//     which asks the provider. Without one, unknown is returned as it is.
+//   - A fault of Redis is never hidden: it is the error, or, where the asker has
+//     answered all the same, [Decision.Fault].
+//
+// # What it needs of the Redis client
+//
+// It must read the primary and have no client-side cache. It should set
+// ContextTimeoutEnabled: go-redis obeys [Options.Timeout] while it waits for a
+// connection, but during a read only with that option; without it the client's
+// own ReadTimeout is the bound.
+//
+// # What it never does
+//
+// It never decides policy, writes nothing, keeps no answer between two checks,
+// starts no goroutine, and retries nothing that the Redis client does not.
+package lookup

@@ -1,0 +1,37 @@
+// Package stream keeps changes in NATS JetStream: it publishes and consumes
+// them, queues refreshes, seals small secrets, and reads back.
+//
+// [Open] creates four things, or takes what an operator made and checks it:
+//
+//	CHANGES  every change, file, 7 days, ids remembered for 10 minutes
+//	REFRESH  the queue of refreshes, memory, one pending per entry
+//	DEAD     what could not be handled and why, file, 30 days
+//	RESCIND  a key-value bucket of sealed secrets and locks, file
+//
+// # What it promises
+//
+// A change is stored when [Stream.Publish] returns without an error, never
+// before. It is delivered at least once to every durable consumer, until it is
+// acknowledged; after an outage too. What cannot be handled goes to DEAD and is
+// acknowledged only once DEAD has it ([Message.Dead]).
+//
+// "Stored" is as durable as the stream: [Open] refuses one that loses changes
+// by its configuration and warns of one replica. Whether the server syncs every
+// write cannot be seen from here; set sync_interval: always there.
+//
+// # What it does not promise
+//
+// No order: a change that is delivered again comes after later ones. Not once:
+// dedupe spares work and nothing depends on it. A refresh may be lost, with the
+// server that held it in memory or with the worker that took it; what is lost
+// is a head start, since the next reader asks for itself. A lock may end before
+// its holder does; writes are guarded by revisions, not by locks.
+//
+// # Servers
+//
+// nats-server 2.12 or later is needed, for message schedules. A conflict is
+// error 10071 on one replica and 10164 on several; both are understood.
+//
+// All methods are safe for concurrent use. The connection belongs to the
+// caller; nothing here closes it, and everything ends with it.
+package stream

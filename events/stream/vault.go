@@ -1,0 +1,137 @@
+package stream
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rescindhq/rescind/events"
+)
+
+// ErrSealingKey says that a value was not sealed with our key, not for this
+// name, or was altered.
+var ErrSealingKey = errors.New("sealed with another key, or altered")
+
+// sealVersion is the first byte of a sealed value: AES-256-GCM, then a random
+// nonce, then the text, bound to the key's name.
+const sealVersion = 1
+
+// Vault keeps small secrets for the fleet, sealed with a key that the server
+// never sees. Names of keys are readable there, values are not.
+type Vault struct {
+	kv  jetstream.KeyValue
+	key [32]byte
+}
+
+// Vault seals with the key given. All workers need the same one.
+func (s *Stream) Vault(key [32]byte) *Vault { return &Vault{kv: s.kv, key: key} }
+
+// Get returns a value and its revision, [events.ErrNoSecret] if there is none,
+// or [ErrSealingKey].
+func (v *Vault) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
+	entry, err := v.kv.Get(ctx, secretName(key))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, 0, fmt.Errorf("secret %q: %w", key, events.ErrNoSecret)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("secret %q: %w", key, err)
+	}
+	value, err = v.open(key, entry.Value())
+	if err != nil {
+		return nil, 0, fmt.Errorf("secret %q: %w", key, err)
+	}
+	return value, entry.Revision(), nil
+}
+
+// Put stores a value if the revision is still the one given, 0 for none, else
+// it returns [events.ErrConflict].
+func (v *Vault) Put(ctx context.Context, key string, value []byte, revision uint64) error {
+	sealed, err := v.seal(key, value)
+	if err != nil {
+		return fmt.Errorf("secret %q: %w", key, err)
+	}
+	if revision == 0 {
+		_, err = v.kv.Create(ctx, secretName(key), sealed)
+	} else {
+		_, err = v.kv.Update(ctx, secretName(key), sealed, revision)
+	}
+	if conflict(err) {
+		return fmt.Errorf("secret %q: %w", key, events.ErrConflict)
+	}
+	return wrap(fmt.Sprintf("secret %q", key), err)
+}
+
+// Lock takes a lock that ends by itself after ttl, in whole seconds, at least
+// one; or returns [events.ErrConflict] at once if another holds it. unlock is
+// idempotent and ends only this holder's lock; one that it cannot end, because
+// the server is away, ends by itself. A holder that is late still believes
+// that it holds: guard writes by revision.
+func (v *Vault) Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
+	ttl = max(ttl, time.Second)
+	ttl = (ttl + time.Second - 1).Truncate(time.Second)
+	revision, err := v.kv.Create(ctx, lockName(key), nil, jetstream.KeyTTL(ttl))
+	if conflict(err) {
+		return nil, fmt.Errorf("lock %q: %w", key, events.ErrConflict)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %q: %w", key, err)
+	}
+	return sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishLimit)
+		defer cancel()
+		// The revision keeps a late holder from ending its successor's lock.
+		_ = v.kv.Purge(ctx, lockName(key), jetstream.LastRevision(revision), jetstream.PurgeTTL(markerTTL))
+	}), nil
+}
+
+func secretName(key string) string { return "secret." + nameToken(key) }
+func lockName(key string) string   { return "lock." + nameToken(key) }
+
+// nameToken is the escaped key with "=" for "%", which a bucket does not allow
+// in names; "=" itself is escaped, so two keys never share a name.
+func nameToken(key string) string { return strings.ReplaceAll(events.Escape(key), "%", "=") }
+
+func (v *Vault) seal(key string, value []byte) ([]byte, error) {
+	gcm, err := v.cipher()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 1+gcm.NonceSize(), 1+gcm.NonceSize()+len(value)+gcm.Overhead())
+	out[0] = sealVersion
+	if _, err := rand.Read(out[1:]); err != nil {
+		return nil, fmt.Errorf("nonce: %w", err)
+	}
+	return gcm.Seal(out, out[1:], value, []byte(key)), nil
+}
+
+func (v *Vault) open(key string, sealed []byte) ([]byte, error) {
+	gcm, err := v.cipher()
+	if err != nil {
+		return nil, err
+	}
+	n := 1 + gcm.NonceSize()
+	if len(sealed) < n || sealed[0] != sealVersion {
+		return nil, fmt.Errorf("%w: not a value of this version", ErrSealingKey)
+	}
+	value, err := gcm.Open(nil, sealed[1:n], sealed[n:], []byte(key))
+	if err != nil {
+		return nil, ErrSealingKey
+	}
+	return value, nil
+}
+
+func (v *Vault) cipher() (cipher.AEAD, error) {
+	block, err := aes.NewCipher(v.key[:])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
