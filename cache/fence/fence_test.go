@@ -2,6 +2,7 @@ package fence_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -589,5 +590,31 @@ func TestFullMemory(t *testing.T) {
 	db.ConfigSet(t.Context(), "maxmemory", "0")
 	if o := w.commit(l, fill(events.RoleTag("7"))); o.Refused != "tag role:7" {
 		t.Errorf("the stamp set at full memory did not hold: %+v", o)
+	}
+}
+
+func TestCheckServer(t *testing.T) {
+	db := cachetest.Redis(t)
+	if err := fence.CheckServer(t.Context(), db); err != nil {
+		t.Errorf("a redis as promised: %v", err)
+	}
+	for name, value := range map[string]string{
+		"maxmemory-policy": "allkeys-lru", "save": "60 1", "appendonly": "yes",
+	} {
+		old := db.ConfigGet(t.Context(), name).Val()[name]
+		if err := db.ConfigSet(t.Context(), name, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+		err := fence.CheckServer(t.Context(), db)
+		if !errors.Is(err, fence.ErrPolicy) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s = %s: got %v", name, value, err)
+		}
+		db.ConfigSet(t.Context(), name, old)
+	}
+	if err := fence.CheckServer(t.Context(), cachetest.Cluster(t)); err != nil {
+		t.Errorf("a cluster as promised: %v", err)
+	}
+	if err := fence.CheckServer(t.Context(), cachetest.StandIn(t)); err == nil {
+		t.Error("a stand-in passed for a redis as promised")
 	}
 }

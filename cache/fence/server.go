@@ -1,0 +1,48 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrPolicy says that a Redis is not set up as the contract needs it.
+var ErrPolicy = errors.New("redis is not set up as promised")
+
+// wanted are the settings that the contract needs, with the reason.
+var wanted = []struct{ name, value, reason string }{
+	{"maxmemory-policy", "noeviction", "eviction removes indexes before entries, so that changes miss them"},
+	{"save", "", "a restored snapshot brings back rights that were revoked meanwhile"},
+	{"appendonly", "no", "a restored log brings back rights that were revoked meanwhile"},
+}
+
+// CheckServer returns an error that wraps [ErrPolicy] and names each setting
+// that is wrong, what it must be, and why. Every primary of a cluster is asked.
+func CheckServer(ctx context.Context, rdb redis.UniversalClient) error {
+	if c, ok := rdb.(*redis.ClusterClient); ok {
+		return c.ForEachMaster(ctx, func(ctx context.Context, one *redis.Client) error {
+			return checkOne(ctx, one)
+		})
+	}
+	return checkOne(ctx, rdb)
+}
+
+func checkOne(ctx context.Context, rdb redis.Cmdable) error {
+	var wrong []string
+	for _, w := range wanted {
+		got, err := rdb.ConfigGet(ctx, w.name).Result()
+		if err != nil {
+			return fmt.Errorf("ask redis for %s (the user needs +config|get): %w", w.name, err)
+		}
+		if value, ok := got[w.name]; !ok || value != w.value {
+			wrong = append(wrong, fmt.Sprintf("%s is %q and must be %q: %s", w.name, value, w.value, w.reason))
+		}
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("%w: %s", ErrPolicy, strings.Join(wrong, "; "))
+	}
+	return nil
+}
