@@ -1,0 +1,70 @@
+// Command rescind is the operator's tool, and everything in one process for a
+// first look.
+//
+//	rescind dev                   NATS, Redis, a simulated RingCentral, listener and worker, with a tour
+//	rescind check                 ask a worker what a subject may do
+//	rescind events list           what is in the stream of changes
+//	rescind scopes ringcentral    what an app may hold at a provider
+//
+// Exit codes: 0 done; 1 something went wrong, or a check was not granted; 80
+// the command line is wrong.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/rescindhq/rescind/cmd/service"
+)
+
+type commands struct {
+	Dev    devCmd    `cmd:"" help:"Run everything in one process, with a short tour."`
+	Check  checkCmd  `cmd:"" help:"Ask a worker what a subject may do. Exit status 0 only if granted."`
+	Events eventsCmd `cmd:"" help:"Look at the stream of changes."`
+	Scopes scopesCmd `cmd:"" help:"List what an app may hold at a provider."`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+// terminal is where a command writes.
+type terminal struct{ out, err io.Writer }
+
+func main() { os.Exit(run(os.Args[1:], terminal{os.Stdout, os.Stderr})) }
+
+func run(args []string, t terminal) (code int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer func() {
+		switch exit := recover().(type) {
+		case nil:
+		case exited:
+			code = int(exit)
+		default:
+			panic(exit)
+		}
+	}()
+	var c commands
+	parser, err := kong.New(&c, kong.Name("rescind"),
+		kong.Description("Keeps an application's cached permissions from outliving the provider's last word."),
+		kong.UsageOnError(), kong.Writers(t.out, t.err), kong.Vars{"version": service.Version()},
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(t),
+		kong.Exit(func(code int) { panic(exited(code)) }))
+	if err != nil {
+		panic(err) // the declarations above are wrong
+	}
+	k, err := parser.Parse(args)
+	parser.FatalIfErrorf(err)
+	if err := k.Run(); err != nil {
+		parser.Errorf("%s", err)
+		return 1
+	}
+	return 0
+}
+
+// exited carries the code of help and usage errors out of the parser.
+type exited int

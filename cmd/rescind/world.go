@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rescindhq/rescind/cache"
+	"github.com/rescindhq/rescind/cache/redislocal"
+	"github.com/rescindhq/rescind/cmd/config"
+	"github.com/rescindhq/rescind/cmd/service"
+	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/events/natslocal"
+	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/sim"
+)
+
+// The simulated world: one account, in which one user's role is changed.
+const (
+	account   = "37439510"
+	admin     = "256440016"
+	user      = "8475874957"
+	oldRole   = "3" // an ordinary user
+	newRole   = "4" // the same without international calls
+	serviceIn = "sim-service-jwt"
+	grant     = cache.Grant("permission/InternationalCalls")
+)
+
+var home = events.Home{Provider: "ringcentral", Tenant: account}
+
+// world is everything in one process.
+type world struct {
+	cfg       *config.Config
+	log       *slog.Logger
+	redisURL  string
+	redisKind string
+	rdb       *redis.Client
+	nats      *natslocal.Server
+	nc        *nats.Conn
+	sim       *sim.RingCentral
+	simOn     net.Listener
+	simURL    string
+	adminAuth string // bearer token of the simulated administrator
+	listener  *service.Listener
+	worker    *service.Worker
+	undo      []func() error
+}
+
+// openWorld starts everything but the services' loops. After an error nothing
+// is left running.
+func openWorld(ctx context.Context, d devCmd, log *slog.Logger, p *printer) (w *world, err error) {
+	w = &world{log: log, cfg: config.Default()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	for _, open := range []func(context.Context, devCmd) error{
+		w.openNATS, w.openRedis, w.openSimulator, w.configure, w.openServices,
+	} {
+		if err := open(ctx, d); err != nil {
+			return nil, err
+		}
+	}
+	if w.cfg.Redis.StandIn {
+		p.notice("NOTICE: redis-server is not installed (or --stand-in was given): an embedded stand-in plays Redis.\n" +
+			"        It bounds no memory and evicts nothing. For demonstration only, never for production.")
+	}
+	return w, nil
+}
+
+func (w *world) openNATS(ctx context.Context, d devCmd) (err error) {
+	if w.nats, err = natslocal.Start(ctx, natslocal.Options{Addr: d.Nats, SyncAlways: true, Log: w.log}); err != nil {
+		return err
+	}
+	w.undo = append(w.undo, w.nats.Stop)
+	if w.nc, err = w.nats.Connect(); err != nil {
+		return err
+	}
+	w.undo = append(w.undo, func() error { w.nc.Close(); return nil })
+	return nil
+}
+
+// openRedis uses the Redis that was given, else a redis-server, else the
+// stand-in.
+func (w *world) openRedis(ctx context.Context, d devCmd) error {
+	switch {
+	case d.Redis != "":
+		w.redisURL, w.redisKind = d.Redis, "given"
+	case d.StandIn:
+		return w.openStandIn(d)
+	default:
+		s, err := redislocal.Start(ctx, redislocal.Options{Addr: d.RedisAddr})
+		if errors.Is(err, redislocal.ErrNotInstalled) {
+			return w.openStandIn(d)
+		}
+		if err != nil {
+			return err
+		}
+		w.undo = append(w.undo, s.Stop)
+		w.redisURL, w.redisKind = "redis://"+s.Addr+"/0", "redis-server"
+	}
+	return w.connectRedis()
+}
+
+func (w *world) openStandIn(d devCmd) error {
+	s, err := redislocal.StartStandIn(d.RedisAddr)
+	if err != nil {
+		return err
+	}
+	w.undo = append(w.undo, s.Stop)
+	w.redisURL, w.redisKind, w.cfg.Redis.StandIn = "redis://"+s.Addr+"/0", "stand-in", true
+	return w.connectRedis()
+}
+
+func (w *world) connectRedis() error {
+	o, err := redis.ParseURL(w.redisURL)
+	if err != nil {
+		return errors.New("--redis: not a redis:// or rediss:// address")
+	}
+	w.rdb = redis.NewClient(o)
+	w.undo = append(w.undo, w.rdb.Close)
+	return nil
+}
+
+func (w *world) openSimulator(_ context.Context, d devCmd) (err error) {
+	if w.simOn, err = net.Listen("tcp", d.Simulator); err != nil {
+		return fmt.Errorf("--simulator: %w", err)
+	}
+	w.simURL = "http://" + w.simOn.Addr().String()
+	w.sim = sim.NewRingCentral(sim.Options{BaseURL: w.simURL, AccountID: account, Log: w.log})
+	w.undo = append(w.undo, w.simOn.Close, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		return w.sim.Close(ctx)
+	})
+	w.adminAuth = w.sim.IssueToken(admin, []string{"ReadAccounts", "EditAccounts", "RoleManagement"})
+	return nil
+}
+
+// configure fills in what the YAML file would say.
+func (w *world) configure(_ context.Context, d devCmd) error {
+	c := w.cfg
+	c.NATS.URL, c.Redis.URL = w.nats.URL(), w.redisURL
+	c.Listener.Addr, c.Listener.AdminAddr, c.Listener.PublicURL = d.Listener, "127.0.0.1:0", "http://"+d.Listener
+	c.Worker.Addr, c.Worker.AdminAddr = d.Ask, "127.0.0.1:0"
+	c.Listener.AddressKey = subscriptions.NewSecret(rand.Text())
+	var key [32]byte
+	rand.Read(key[:])
+	c.Worker.VaultKey = subscriptions.NewSecret(base64.StdEncoding.EncodeToString(key[:]))
+	c.Providers = []config.Provider{{
+		Name: string(home.Provider), Kind: "ringcentral", BaseURL: w.simURL,
+		ClientID: "rescind-dev", ClientSecret: subscriptions.NewSecret("rescind-dev-secret"),
+		Tenants: []config.Tenant{{
+			ID: account, JWT: subscriptions.NewSecret(serviceIn),
+			VerificationTokens: []subscriptions.Secret{subscriptions.NewSecret(rand.Text())},
+			TokenExchange: config.TokenExchange{
+				URL: w.simURL + "/token-exchange", ClientID: sim.ExchangeID,
+				ClientSecret: subscriptions.NewSecret(sim.ExchangeSecret),
+			},
+		}},
+	}}
+	for _, r := range []config.Role{config.RoleListener, config.RoleWorker} {
+		if err := c.Validate(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) openServices(ctx context.Context, _ devCmd) (err error) {
+	if w.worker, err = service.NewWorker(ctx, w.cfg, w.log.With("service", "worker")); err != nil {
+		return err
+	}
+	w.listener, err = service.NewListener(ctx, w.cfg, w.log.With("service", "listener"))
+	return err
+}
+
+// run serves until ctx ends, then stops what it started, last first.
+func (w *world) run(ctx context.Context) error {
+	simulator := &http.Server{Handler: w.sim, ReadHeaderTimeout: 5 * time.Second}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.worker.Run(ctx) })
+	g.Go(func() error { return w.listener.Run(ctx) })
+	g.Go(func() error {
+		if err := simulator.Serve(w.simOn); ctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		return simulator.Close()
+	})
+	return errors.Join(g.Wait(), w.close())
+}
+
+// close undoes what was opened, in reverse, all of it.
+func (w *world) close() error {
+	var errs []error
+	for _, undo := range slices.Backward(w.undo) {
+		if err := undo(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	w.undo = nil
+	return errors.Join(errs...)
+}

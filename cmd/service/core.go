@@ -1,0 +1,172 @@
+package service
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rescindhq/rescind/cmd/config"
+	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/events/stream"
+	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/providers"
+)
+
+// The bounds of starting and stopping.
+const (
+	startLimit = time.Minute // services may start in any order
+	stopLimit  = 10 * time.Second
+)
+
+// core is what both services have.
+type core struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	nc      *nats.Conn
+	stream  *stream.Stream
+	tenants []tenant
+}
+
+// tenant is one configured tenant with its provider.
+type tenant struct {
+	events.Home
+	providers.Provider
+}
+
+func newCore(ctx context.Context, cfg *config.Config, log *slog.Logger, name string) (*core, error) {
+	c := &core{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
+	c.metrics.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	key, err := cfg.Worker.SealingKey()
+	if err != nil {
+		return nil, err
+	}
+	err = patiently(ctx, log, "nats", func(ctx context.Context) error { return c.connect(ctx, name) })
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range c.stream.Warnings() {
+		log.WarnContext(ctx, "stream", "warning", w)
+	}
+	if err := c.openProviders(c.stream.Vault(key)); err != nil {
+		c.nc.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *core) connect(ctx context.Context, name string) error {
+	n := c.cfg.NATS
+	nc, err := stream.Connect(ctx, stream.ConnectOptions{
+		URL: n.URL, Name: "rescind-" + name, CredentialsFile: n.Credentials, User: n.User,
+		Password: n.Password.Reveal(), CAFile: n.TLSCA, Log: c.log,
+	})
+	if err != nil {
+		return err
+	}
+	s, err := stream.Open(ctx, nc, stream.Options{Replicas: n.Replicas, Log: c.log})
+	if err != nil {
+		nc.Close()
+		return err
+	}
+	c.nc, c.stream = nc, s
+	return nil
+}
+
+func (c *core) openProviders(vault subscriptions.Vault) error {
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
+		TLSHandshakeTimeout: 5 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2: true,
+	}}
+	for _, p := range c.cfg.Providers {
+		for _, t := range p.Tenants {
+			h := events.Home{Provider: events.Provider(p.Name), Tenant: events.Tenant(t.ID)}
+			one, err := providers.Open(p.Kind, h, p.Settings(t),
+				subscriptions.Deps{HTTP: client, Vault: vault, Log: c.log})
+			if err != nil {
+				return fmt.Errorf("providers.%s, tenant %s: %w", p.Name, t.ID, err)
+			}
+			c.tenants = append(c.tenants, tenant{h, one})
+		}
+	}
+	return nil
+}
+
+// patiently tries until it works, at most for startLimit. A refusal that only
+// a person can mend shows in the log at once.
+func patiently(ctx context.Context, log *slog.Logger, what string, open func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	var last error
+	policy := backoff.NewExponentialBackOff(backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	err := backoff.RetryNotify(func() error {
+		err := open(ctx)
+		if err != nil && ctx.Err() == nil {
+			last = err
+		}
+		return err
+	}, backoff.WithContext(policy, ctx), func(err error, d time.Duration) {
+		log.WarnContext(ctx, "waiting for "+what, "error", err, "again_in", d.Round(time.Millisecond))
+	})
+	if err != nil && last != nil {
+		return last
+	}
+	return err
+}
+
+// openRedis makes the client that the configuration describes.
+func openRedis(cfg config.Redis) (redis.UniversalClient, error) {
+	o, err := redis.ParseURL(cfg.URL)
+	if err != nil {
+		return nil, errors.New("redis.url: not a redis:// or rediss:// address") // the error quotes it
+	}
+	if !cfg.Password.Empty() {
+		o.Password = cfg.Password.Reveal()
+	}
+	if !cfg.Cluster {
+		return redis.NewClient(o), nil
+	}
+	return redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
+	}), nil
+}
+
+// listenOn takes a port, and names the setting if it cannot.
+func listenOn(addr, setting string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", setting, err)
+	}
+	return l, nil
+}
+
+// serve runs a server until ctx ends, then lets it finish what it has begun.
+func serve(ctx context.Context, s *http.Server, l net.Listener) error {
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+	defer cancel()
+	err := s.Shutdown(stop)
+	if serveErr := <-done; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, serveErr)
+	}
+	return err
+}

@@ -1,0 +1,171 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rescindhq/rescind/cache"
+	"github.com/rescindhq/rescind/cache/ask"
+	"github.com/rescindhq/rescind/cache/fence"
+	"github.com/rescindhq/rescind/cache/refresh"
+	"github.com/rescindhq/rescind/cmd/config"
+	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/events/stream"
+)
+
+// Worker applies changes, refreshes entries, and answers questions.
+type Worker struct {
+	*core
+	rdb             redis.UniversalClient
+	filler          *refresh.Filler
+	worker          *refresh.Worker
+	asks, admin     *http.Server
+	asksOn, adminOn net.Listener
+}
+
+// NewWorker connects and takes its ports. Redis must be set up as promised,
+// unless the configuration allows a stand-in.
+func NewWorker(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Worker, error) {
+	c, err := newCore(ctx, cfg, log, "worker")
+	if err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	w := &Worker{core: c}
+	if err := w.open(ctx); err != nil {
+		w.close()
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	return w, nil
+}
+
+func (w *Worker) open(ctx context.Context) (err error) {
+	keys, err := cache.NewKeys(w.cfg.Redis.Prefix)
+	if err != nil {
+		return fmt.Errorf("redis.prefix: %w", err)
+	}
+	if w.rdb, err = openRedis(w.cfg.Redis); err != nil {
+		return err
+	}
+	var store *fence.Store
+	err = patiently(ctx, w.log, "redis", func(ctx context.Context) (err error) {
+		store, err = fence.Open(ctx, w.rdb, keys)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.checkRedis(ctx); err != nil {
+		return err
+	}
+	metrics := refresh.NewMetrics(w.metrics)
+	w.filler, err = refresh.NewFiller(refresh.Config{
+		Redis: w.rdb, Keys: keys, Store: store, Readers: w.readers(), Life: w.cfg.Worker.Life,
+		Metrics: metrics, Log: w.log,
+	})
+	if err != nil {
+		return fmt.Errorf("worker.life: %w", err)
+	}
+	w.worker = &refresh.Worker{
+		Store: store, Filler: w.filler, Queue: w.stream, Metrics: metrics, Log: w.log,
+	}
+	w.asks = newServer(ask.New(ask.Config{
+		Filler: w.filler, Token: w.cfg.Worker.Token.Reveal(), Providers: w.providerNames(),
+		Registerer: w.metrics, Log: w.log,
+	}), w.log)
+	w.admin = adminServer(w.metrics, w.checks(), w.log)
+	if w.asksOn, err = listenOn(w.cfg.Worker.Addr, "worker.addr"); err != nil {
+		return err
+	}
+	w.adminOn, err = listenOn(w.cfg.Worker.AdminAddr, "worker.admin_addr")
+	return err
+}
+
+func (w *Worker) readers() func(events.Home) refresh.Reader {
+	m := map[events.Home]refresh.Reader{}
+	for _, t := range w.tenants {
+		m[t.Home] = t.Provider
+	}
+	return func(h events.Home) refresh.Reader { return m[h] }
+}
+
+func (w *Worker) providerNames() (names []events.Provider) {
+	for _, p := range w.cfg.Providers {
+		names = append(names, events.Provider(p.Name))
+	}
+	return names
+}
+
+// checkRedis refuses a Redis that breaks promises. A stand-in cannot be asked.
+func (w *Worker) checkRedis(ctx context.Context) error {
+	if w.cfg.Redis.StandIn {
+		w.log.WarnContext(ctx, "redis is a stand-in: for demonstration only")
+		return w.rdb.Ping(ctx).Err()
+	}
+	return fence.CheckServer(ctx, w.rdb)
+}
+
+func (w *Worker) checks() []check {
+	redisCheck := w.rdb.Ping
+	return []check{
+		{"stream", w.stream.Healthy},
+		{"redis", func(ctx context.Context) error { return redisCheck(ctx).Err() }},
+		{"redis_policy", func(ctx context.Context) error {
+			if w.cfg.Redis.StandIn {
+				return nil
+			}
+			return fence.CheckServer(ctx, w.rdb)
+		}},
+	}
+}
+
+// Ready returns what is missing, nil if nothing is.
+func (w *Worker) Ready(ctx context.Context) error {
+	_, err := readiness(ctx, w.checks())
+	return err
+}
+
+// Addr and AdminAddr are where it serves.
+func (w *Worker) Addr() string { return w.asksOn.Addr().String() }
+
+// AdminAddr is where it serves health and metrics.
+func (w *Worker) AdminAddr() string { return w.adminOn.Addr().String() }
+
+// Run works until ctx ends, then stops in good order: no new work, what was
+// begun is finished or given back, no lease is left.
+func (w *Worker) Run(ctx context.Context) error {
+	defer w.close()
+	w.log.InfoContext(ctx, "worker serves", "asks", w.Addr(), "admin", w.AdminAddr())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.stream.ConsumeChanges(ctx, stream.ConsumeOptions{}, w.worker.Apply) })
+	g.Go(func() error { return w.stream.ConsumeRefreshes(ctx, w.cfg.Worker.Fetchers, w.worker.Refresh) })
+	g.Go(func() error { return serve(ctx, w.asks, w.asksOn) })
+	g.Go(func() error { return serve(ctx, w.admin, w.adminOn) })
+	err := g.Wait()
+	w.log.InfoContext(context.WithoutCancel(ctx), "worker stopped")
+	return err
+}
+
+// close gives back whatever New had opened.
+func (w *Worker) close() {
+	if w.filler != nil {
+		w.filler.Close()
+	}
+	for _, l := range []net.Listener{w.asksOn, w.adminOn} {
+		if l != nil {
+			_ = l.Close() // a server has closed it already, or nobody used it
+		}
+	}
+	if w.rdb != nil {
+		if err := w.rdb.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+			w.log.Warn("close redis", "error", err)
+		}
+	}
+	w.nc.Close()
+}
