@@ -87,8 +87,8 @@ func (f Facts) Fields() ([]string, error) {
 	}
 	covers := make([]string, len(f.Covers))
 	for i, k := range f.Covers {
-		if _, err := ParseGrant(string(k) + "/x"); err != nil {
-			return nil, fmt.Errorf("covers: %w", err)
+		if g, err := ParseGrant(string(k) + "/x"); err != nil || g.Kind() != k {
+			return nil, fmt.Errorf("covers: %.40q is no kind", k)
 		}
 		covers[i] = string(k)
 	}

@@ -74,12 +74,15 @@ func TagName(t events.Tag) string {
 
 // ParseTagName is the inverse of [TagName].
 func ParseTagName(s string) (events.Tag, error) {
-	t, err := events.ParseTag(s)
-	if err != nil {
-		return events.Tag{}, err
+	kind, escaped, hasID := strings.Cut(s, ":")
+	if !hasID {
+		return events.ParseTag(kind)
 	}
-	t.ID, err = events.Unescape(t.ID)
-	return t, err
+	id, err := events.Unescape(escaped)
+	if err != nil {
+		return events.Tag{}, fmt.Errorf("tag %.40q: %w", s, err)
+	}
+	return events.ParseTag(kind + ":" + id) // the limits are the id's, not its escaped form's
 }
 
 // Base is what all keys of a home begin with: perm:v1:{<provider>:<tenant>}:

@@ -69,7 +69,8 @@ var (
 
 // Vault keeps small secrets, sealed, for the whole fleet.
 type Vault interface {
-	// Get returns a value and its revision, or ErrNoSecret.
+	// Get returns a value and its revision, or ErrNoSecret; then the revision
+	// is not 0 if something is there that cannot be opened.
 	Get(ctx context.Context, key string) (value []byte, revision uint64, err error)
 	// Put stores if the revision is still the one given (0: not there), else
 	// returns ErrConflict.

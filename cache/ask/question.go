@@ -48,6 +48,8 @@ type details struct {
 	Basis     string                 `json:"basis,omitempty"`
 	Covers    []cache.Kind           `json:"covers,omitempty"`
 	Confirmed bool                   `json:"confirmed"`
+	Width     map[cache.Grant]string `json:"width,omitempty"`
+	Missing   []cache.Grant          `json:"missing,omitempty"`
 	Reason    map[cache.Grant]string `json:"reason,omitempty"`
 	Message   string                 `json:"message,omitempty"`
 }
@@ -118,14 +120,7 @@ func decide(r refresh.Result, need []cache.Grant) decision {
 	if r.Version != 0 {
 		d.Context.Version = r.Version.String()
 	}
-	for _, g := range need {
-		if why, ok := r.Why[g]; ok && r.Grants[g] == "" {
-			if d.Context.Reason == nil {
-				d.Context.Reason = map[cache.Grant]string{}
-			}
-			d.Context.Reason[g] = why
-		}
-	}
+	d.Context.explain(r.Facts, need)
 	switch {
 	case state == cache.Unknown:
 		d.Context.Message = "not all of these kinds could be read"
@@ -133,6 +128,22 @@ func decide(r refresh.Result, need []cache.Grant) decision {
 		d.Context.Message = "not kept: changes came faster than it could be stored"
 	}
 	return d
+}
+
+// explain tells of each grant how wide it is, or that it is denied and why.
+func (d *details) explain(f cache.Facts, need []cache.Grant) {
+	d.Width, d.Reason = map[cache.Grant]string{}, map[cache.Grant]string{}
+	for _, g := range need {
+		switch f.Judge(g) {
+		case cache.Granted:
+			d.Width[g] = f.Grants[g]
+		case cache.Denied:
+			d.Missing = append(d.Missing, g)
+			if why := f.Why[g]; why != "" {
+				d.Reason[g] = why
+			}
+		}
+	}
 }
 
 // stamp writes a time with milliseconds; none if it is zero.

@@ -3,7 +3,6 @@ package lookup_test
 import (
 	"context"
 	"errors"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,7 +70,8 @@ func raw(t testing.TB, rdb redis.UniversalClient, r events.Ref, over map[string]
 	t.Helper()
 	fields := map[string]string{
 		cache.FieldAsOf: millis(-time.Second), cache.FieldUntil: millis(time.Minute), cache.FieldVersion: "7",
-		cache.FieldCovers: "permission,scope", cache.FieldConfirmed: "1", cache.FieldBasis: "test", string(read): "*",
+		cache.FieldCovers: "permission,scope", cache.FieldConfirmed: "1", cache.FieldBasis: "test",
+		string(read): "*",
 	}
 	for k, v := range over {
 		fields[k] = v
@@ -339,162 +339,33 @@ func TestPrefix(t *testing.T) {
 	t.Parallel()
 	db := cachetest.StandIn(t)
 	store(t, db, ref("42", ""), facts())
-	if d := check(t, client(t, db, lookup.Options{Prefix: "other"}), ref("42", ""), read); d.State != cache.Unknown {
-		t.Errorf("another prefix reads %+v", d)
-	}
-	if d := check(t, client(t, db, lookup.Options{Prefix: "perm"}), ref("42", ""), read); !d.Allowed() {
-		t.Errorf("the usual prefix reads %+v", d)
+	for prefix, want := range map[string]cache.State{"other": cache.Unknown, "perm": cache.Granted} {
+		d := check(t, client(t, db, lookup.Options{Prefix: prefix}), ref("42", ""), read)
+		if d.State != want {
+			t.Errorf("prefix %s reads %+v", prefix, d)
+		}
 	}
 }
 
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]lookup.Options{
-		"a prefix with a brace": {Prefix: "a{"},
-		"a negative timeout":    {Timeout: -1},
+	deaf := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	deafCluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
+	t.Cleanup(func() { deaf.Close(); deafCluster.Close() })
+	for name, tc := range map[string]struct {
+		rdb  lookup.Reader
+		o    lookup.Options
+		want string
+	}{
+		"a prefix with a brace":              {nil, lookup.Options{Prefix: "a{"}, "prefix"},
+		"a negative timeout":                 {nil, lookup.Options{Timeout: -1}, "negative"},
+		"a client deaf to deadlines":         {deaf, lookup.Options{}, "ContextTimeoutEnabled"},
+		"a cluster client deaf to deadlines": {deafCluster, lookup.Options{}, "ContextTimeoutEnabled"},
 	} {
-		if c, err := lookup.New(nil, o); err == nil || c != nil {
+		if c, err := lookup.New(tc.rdb, tc.o); c != nil || err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
 	}
-}
-
-func TestQuestionsThatAreNone(t *testing.T) {
-	t.Parallel()
-	asker := &answer{Decision: lookup.Decision{State: cache.Granted}}
-	c := client(t, cachetest.StandIn(t), lookup.Options{Asker: asker})
-	for name, tc := range map[string]struct {
-		ref  events.Ref
-		need []cache.Grant
-		want string
-	}{
-		"no grant":                   {ref("42", ""), nil, "no grant"},
-		"a grant without a kind":     {ref("42", ""), []cache.Grant{read, "ReadMessages"}, "kind/name"},
-		"the field of the deadline":  {ref("42", ""), []cache.Grant{"_until"}, "kind/name"},
-		"a reason":                   {ref("42", ""), []cache.Grant{"why/x"}, "not why"},
-		"no subject":                 {ref("", ""), []cache.Grant{read}, "subject"},
-		"a resource that is no text": {ref("42", "\xff"), []cache.Grant{read}, "UTF-8"},
-		"no tenant":                  {events.Ref{Subject: "42"}, []cache.Grant{read}, "provider"},
-	} {
-		d, err := c.Check(t.Context(), tc.ref, tc.need...)
-		if d.State != cache.Unknown || err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%s: %+v, %v", name, d, err)
-		}
-	}
-	if len(asker.refs) != 0 {
-		t.Errorf("the asker was asked %v", asker.refs)
-	}
-}
-
-func TestAsker(t *testing.T) {
-	t.Parallel()
-	db := cachetest.StandIn(t)
-	store(t, db, ref("42", ""), facts())
-	granted := lookup.Decision{State: cache.Granted, Version: 9, Source: lookup.FromWorker}
-	for name, tc := range map[string]struct {
-		need  []cache.Grant
-		state cache.State
-		asked int
-	}{
-		"granted is not asked": {[]cache.Grant{read}, cache.Granted, 0},
-		"denied is not asked":  {[]cache.Grant{write}, cache.Denied, 0},
-		"unknown is asked":     {[]cache.Grant{read, fax}, cache.Granted, 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			asker := &answer{Decision: granted}
-			d := check(t, client(t, db, lookup.Options{Asker: asker}), ref("42", ""), tc.need...)
-			if d.State != tc.state || len(asker.refs) != tc.asked || d.Fault != nil {
-				t.Errorf("asked %v, got %+v", asker.refs, d)
-			}
-			if tc.asked == 0 {
-				return
-			}
-			if asker.refs[0] != ref("42", "") || !cmp.Equal(asker.need, tc.need) || d.Version != 9 {
-				t.Errorf("asked %v %v, got %+v", asker.refs, asker.need, d)
-			}
-		})
-	}
-}
-
-func TestAnAskerThatFailsDecidesNothing(t *testing.T) {
-	t.Parallel()
-	lost := errors.New("lost")
-	asker := &answer{Decision: lookup.Decision{State: cache.Granted}, err: lost}
-	c := client(t, cachetest.StandIn(t), lookup.Options{Asker: asker})
-	if d, err := c.Check(t.Context(), ref("42", ""), read); d.State != cache.Unknown || !errors.Is(err, lost) {
-		t.Errorf("got %+v, %v", d, err)
-	}
-}
-
-func TestRedisDown(t *testing.T) {
-	t.Parallel()
-	rdb := redis.NewClient(&redis.Options{Addr: closedAddr(t), MaxRetries: -1})
-	t.Cleanup(func() { rdb.Close() })
-	d, err := client(t, rdb, lookup.Options{}).Check(t.Context(), ref("42", ""), read)
-	if d.State != cache.Unknown || err == nil {
-		t.Errorf("alone: %+v, %v", d, err)
-	}
-	asker := &answer{Decision: lookup.Decision{State: cache.Granted}}
-	d = check(t, client(t, rdb, lookup.Options{Asker: asker}), ref("42", ""), read)
-	if !d.Allowed() || d.Fault == nil {
-		t.Errorf("with an asker: %+v", d)
-	}
-	asker.err = errors.New("lost")
-	d, err = client(t, rdb, lookup.Options{Asker: asker}).Check(t.Context(), ref("42", ""), read)
-	if d.State != cache.Unknown || !errors.Is(err, asker.err) || !strings.Contains(err.Error(), "read redis") {
-		t.Errorf("both down: %+v, %v", d, err)
-	}
-}
-
-func TestACallerWhoIsGoneAsksNobody(t *testing.T) {
-	t.Parallel()
-	asker := &answer{Decision: lookup.Decision{State: cache.Granted}}
-	c := client(t, cachetest.StandIn(t), lookup.Options{Asker: asker})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	d, err := c.Check(ctx, ref("42", ""), read)
-	if d.State != cache.Unknown || !errors.Is(err, context.Canceled) || len(asker.refs) != 0 {
-		t.Errorf("got %+v, %v; asked %v", d, err, asker.refs)
-	}
-}
-
-// TestARedisThatHangs needs a client that obeys deadlines, as the package says.
-func TestARedisThatHangs(t *testing.T) {
-	t.Parallel()
-	rdb := redis.NewClient(&redis.Options{
-		Addr: silentAddr(t), ContextTimeoutEnabled: true, ReadTimeout: time.Minute, MaxRetries: -1,
-	})
-	t.Cleanup(func() { rdb.Close() })
-	began := time.Now()
-	c := client(t, rdb, lookup.Options{Timeout: 50 * time.Millisecond})
-	d, err := c.Check(t.Context(), ref("42", ""), read)
-	if took := time.Since(began); took > 20*time.Second || took < 50*time.Millisecond {
-		t.Errorf("it took %s", took)
-	}
-	if d.State != cache.Unknown || err == nil {
-		t.Errorf("got %+v, %v", d, err)
-	}
-}
-
-func closedAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// silentAddr takes connections and says nothing.
-func silentAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l.Addr().String()
 }
 
 func TestAge(t *testing.T) {

@@ -56,30 +56,3 @@ func (d Decision) Allowed() bool { return d.State == cache.Granted }
 // Age is how old the answer is at most, never negative. An answer without an
 // [Decision.AsOf] is older than any limit.
 func (d Decision) Age(now time.Time) time.Duration { return max(0, now.Sub(d.AsOf)) }
-
-// The messages of the cache.
-const (
-	nothingCached = "nothing is cached"
-	notUsable     = "what is cached must not be used: its deadline has passed, or is too far away to be true"
-	notRead       = "what is cached does not tell: not all that is needed was read"
-)
-
-// decide applies the reading rule to a usable entry. Where something is
-// unknown, the entry's particulars are told all the same.
-func decide(e cache.Entry, need []cache.Grant) Decision {
-	d := Decision{
-		State: e.Facts.Judge(need...), AsOf: e.AsOf, Until: e.Until, Version: e.Version, Basis: e.Basis,
-		Covers: e.Covers, Confirmed: e.Confirmed, Widths: e.Grants, Reasons: e.Why, Source: FromCache,
-	}
-	switch d.State {
-	case cache.Unknown:
-		d.Message = notRead
-	case cache.Denied:
-		for _, g := range need {
-			if e.Facts.Judge(g) == cache.Denied {
-				d.Missing = append(d.Missing, g)
-			}
-		}
-	}
-	return d
-}

@@ -24,10 +24,10 @@
 //
 // # What it needs of the Redis client
 //
-// It must read the primary and have no client-side cache. It should set
-// ContextTimeoutEnabled: go-redis obeys [Options.Timeout] while it waits for a
-// connection, but during a read only with that option; without it the client's
-// own ReadTimeout is the bound.
+// It must read the primary, have no client-side cache, and set
+// ContextTimeoutEnabled: only with that option does go-redis obey
+// [Options.Timeout] on the network. The wait for a free connection is bounded by
+// the client's own PoolTimeout, and by the caller's context.
 //
 // # What it never does
 //

@@ -129,6 +129,7 @@ func (w *world) connectRedis() error {
 	if err != nil {
 		return errors.New("--redis: not a redis:// or rediss:// address")
 	}
+	o.ContextTimeoutEnabled = true // which lookup asks for
 	w.rdb = redis.NewClient(o)
 	w.undo = append(w.undo, w.rdb.Close)
 	return nil
@@ -158,7 +159,7 @@ func (w *world) configure(_ context.Context, d devCmd) error {
 	c.Listener.AddressKey = subscriptions.NewSecret(rand.Text())
 	var key [32]byte
 	rand.Read(key[:])
-	c.Worker.VaultKey = subscriptions.NewSecret(base64.StdEncoding.EncodeToString(key[:]))
+	c.NATS.VaultKey = subscriptions.NewSecret(base64.StdEncoding.EncodeToString(key[:]))
 	c.Providers = []config.Provider{{
 		Name: string(home.Provider), Kind: "ringcentral", BaseURL: w.simURL,
 		ClientID: "rescind-dev", ClientSecret: subscriptions.NewSecret("rescind-dev-secret"),

@@ -49,16 +49,13 @@ func newCore(ctx context.Context, cfg *config.Config, log *slog.Logger, name str
 	c := &core{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
 	c.metrics.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	key, err := cfg.Worker.SealingKey()
+	key, err := cfg.NATS.SealingKey()
 	if err != nil {
 		return nil, err
 	}
 	err = patiently(ctx, log, "nats", func(ctx context.Context) error { return c.connect(ctx, name) })
 	if err != nil {
 		return nil, err
-	}
-	for _, w := range c.stream.Warnings() {
-		log.WarnContext(ctx, "stream", "warning", w)
 	}
 	if err := c.openProviders(c.stream.Vault(key)); err != nil {
 		c.nc.Close()
@@ -136,11 +133,13 @@ func openRedis(cfg config.Redis) (redis.UniversalClient, error) {
 	if !cfg.Password.Empty() {
 		o.Password = cfg.Password.Reveal()
 	}
+	o.ContextTimeoutEnabled = true
 	if !cfg.Cluster {
 		return redis.NewClient(o), nil
 	}
 	return redis.NewClusterClient(&redis.ClusterOptions{
 		Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
+		ContextTimeoutEnabled: true,
 	}), nil
 }
 

@@ -34,8 +34,9 @@ type Vault struct {
 // Vault seals with the key given. All workers need the same one.
 func (s *Stream) Vault(key [32]byte) *Vault { return &Vault{kv: s.kv, key: key} }
 
-// Get returns a value and its revision, [events.ErrNoSecret] if there is none,
-// or [ErrSealingKey].
+// Get returns a value and its revision, or [events.ErrNoSecret] if there is
+// none. One that was sealed with another key counts as none, so that a new key
+// heals itself: the error is [ErrSealingKey] too, and the revision is given.
 func (v *Vault) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
 	entry, err := v.kv.Get(ctx, secretName(key))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -45,6 +46,9 @@ func (v *Vault) Get(ctx context.Context, key string) (value []byte, revision uin
 		return nil, 0, fmt.Errorf("secret %q: %w", key, err)
 	}
 	value, err = v.open(key, entry.Value())
+	if errors.Is(err, ErrSealingKey) {
+		return nil, entry.Revision(), fmt.Errorf("secret %q: %w: %w", key, events.ErrNoSecret, err)
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("secret %q: %w", key, err)
 	}

@@ -238,7 +238,11 @@ func (p *Provider) underLock(
 func (p *Provider) load(ctx context.Context, r ring) (token, uint64, error) {
 	b, revision, err := p.vault.Get(ctx, r.key)
 	if errors.Is(err, subscriptions.ErrNoSecret) {
-		return token{}, 0, nil
+		if revision != 0 {
+			p.log.WarnContext(ctx, "token in the vault cannot be opened, a new one replaces it",
+				slog.String("token", r.name), slog.Any("error", err))
+		}
+		return token{}, revision, nil
 	}
 	if err != nil {
 		return token{}, 0, fmt.Errorf("read %s from the vault: %w", r.name, err)

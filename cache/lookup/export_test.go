@@ -1,0 +1,8 @@
+package lookup
+
+// Exported for the fuzzer and the benchmarks.
+var (
+	ReadReply = readReply
+	Fields    = fields
+	Judge     = judge
+)

@@ -1,0 +1,164 @@
+package config
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"time"
+
+	"github.com/rescindhq/rescind/subscriptions"
+)
+
+// Role is a service that reads the configuration.
+type Role string
+
+// The roles.
+const (
+	RoleListener Role = "listener"
+	RoleWorker   Role = "worker"
+)
+
+// Config is the whole file. What the fields mean, their defaults and who uses
+// them stands in [Fields].
+type Config struct {
+	NATS      NATS       `yaml:"nats"`
+	Redis     Redis      `yaml:"redis"`
+	Listener  Listener   `yaml:"listener"`
+	Worker    Worker     `yaml:"worker"`
+	Log       Log        `yaml:"log"`
+	Providers []Provider `yaml:"providers"` // sorted by name
+
+	origins    map[string]string // path of a secret: where it is from
+	unresolved map[string]string // path of a secret: why it could not be read
+}
+
+// NATS says how to reach the JetStream that keeps the changes.
+type NATS struct {
+	URL         string               `yaml:"url"`
+	Credentials string               `yaml:"credentials"`
+	User        string               `yaml:"user"`
+	Password    subscriptions.Secret `yaml:"password"`
+	TLSCA       string               `yaml:"tls_ca"`
+	Replicas    int                  `yaml:"replicas"`
+	// VaultKey seals the tokens that all services share.
+	VaultKey subscriptions.Secret `yaml:"vault_key"`
+}
+
+// Redis says how to reach the Redis that holds the entries.
+type Redis struct {
+	URL      string               `yaml:"url"`
+	Password subscriptions.Secret `yaml:"password"`
+	Cluster  bool                 `yaml:"cluster"`
+	Prefix   string               `yaml:"prefix"`
+	StandIn  bool                 `yaml:"stand_in"`
+}
+
+// Listener says where deliveries arrive.
+type Listener struct {
+	Addr           string               `yaml:"addr"`
+	AdminAddr      string               `yaml:"admin_addr"`
+	PublicURL      string               `yaml:"public_url"`
+	AddressKey     subscriptions.Secret `yaml:"address_key"`
+	MaxConnections int                  `yaml:"max_connections"`
+}
+
+// Worker says how entries are kept and asked for.
+type Worker struct {
+	Addr      string               `yaml:"addr"`
+	AdminAddr string               `yaml:"admin_addr"`
+	Token     subscriptions.Secret `yaml:"token"`
+	Life      time.Duration        `yaml:"life"`
+	Fetchers  int                  `yaml:"fetchers"`
+}
+
+// Log says what is logged.
+type Log struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
+}
+
+// Provider is one OAuth client at a vendor. An empty BaseURL and a
+// SubscriptionLife of zero mean the vendor's own.
+type Provider struct {
+	Name             string               `yaml:"-"` // its key in the file
+	Kind             string               `yaml:"kind"`
+	BaseURL          string               `yaml:"base_url"`
+	ClientID         string               `yaml:"client_id"`
+	ClientSecret     subscriptions.Secret `yaml:"client_secret"`
+	SubscriptionLife time.Duration        `yaml:"subscription_life"`
+	Tenants          []Tenant             `yaml:"tenants"`
+}
+
+// Tenant is one customer's organisation at a provider.
+type Tenant struct {
+	ID                 string                 `yaml:"id"`
+	JWT                subscriptions.Secret   `yaml:"jwt"`
+	VerificationTokens []subscriptions.Secret `yaml:"verification_tokens"`
+	TokenExchange      TokenExchange          `yaml:"token_exchange"`
+}
+
+// TokenExchange is the customer's endpoint for subjects' own tokens, RFC 8693.
+// An empty URL means that there is none.
+type TokenExchange struct {
+	URL          string               `yaml:"url"`
+	ClientID     string               `yaml:"client_id"`
+	ClientSecret subscriptions.Secret `yaml:"client_secret"`
+	Audience     string               `yaml:"audience"`
+}
+
+// Default is a configuration in which every field has its default.
+func Default() *Config {
+	c := &Config{}
+	setDefaults(reflect.ValueOf(c).Elem(), place{})
+	return c
+}
+
+// SealingKey is the vault's key in bytes. It cannot fail after
+// [Config.Validate].
+func (n NATS) SealingKey() (key [32]byte, err error) {
+	b, err := base64.StdEncoding.DecodeString(n.VaultKey.Reveal())
+	if err != nil || len(b) != len(key) {
+		// The decoder's error is not wrapped: it tells of the secret.
+		return key, fmt.Errorf("vault key: must be %d bytes in base64, with padding", len(key))
+	}
+	return [32]byte(b), nil
+}
+
+// Logger writes to w as configured; an unknown level counts as info.
+func (l Log) Logger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err == nil {
+		o.Level = level
+	}
+	if l.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// Settings are what the provider's package reads, for one tenant.
+func (p Provider) Settings(t Tenant) subscriptions.Settings {
+	s := subscriptions.Settings{
+		Plain: map[string]string{
+			"base_url": p.BaseURL, "client_id": p.ClientID, "exchange_url": t.TokenExchange.URL,
+			"exchange_client_id": t.TokenExchange.ClientID, "exchange_audience": t.TokenExchange.Audience,
+		},
+		Secret: map[string]subscriptions.Secret{
+			"client_secret": p.ClientSecret, "jwt": t.JWT,
+			"exchange_client_secret": t.TokenExchange.ClientSecret,
+		},
+	}
+	if p.SubscriptionLife != 0 {
+		s.Plain["subscription_life"] = p.SubscriptionLife.String()
+	}
+	for i, token := range t.VerificationTokens {
+		s.Secret[tokenSettings[min(i, len(tokenSettings)-1)]] = token
+	}
+	return s
+}
+
+// tokenSettings are the settings for verification tokens, in order.
+var tokenSettings = [...]string{"verification_token", "verification_token_old"}

@@ -1,0 +1,236 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/rescindhq/rescind/subscriptions"
+)
+
+const envPrefix = "RESCIND_"
+
+// Field is one scalar of the configuration.
+type Field struct {
+	// Path is where it stands in the file, Env the variable that overrides it;
+	// <name> is a provider's, <n> counts from 0.
+	Path, Env string
+	Default   string
+	// For is the only role that uses it; empty means both.
+	For Role
+	// Must says that it may not be empty for a role that uses it.
+	Must bool
+	Doc  string
+
+	pattern string
+}
+
+// Fields lists every scalar, in the order of the file.
+func Fields() []Field {
+	fields := append(sections(), providerFields()...)
+	for i := range fields {
+		f := &fields[i]
+		at := place{}
+		for part := range strings.SplitSeq(f.pattern, ".") {
+			switch {
+			case part != "*":
+				at = at.key(part)
+			case at.path == "providers":
+				at = at.entry("<name>")
+			default:
+				at = at.item("<n>")
+			}
+		}
+		f.Path, f.Env = at.path, at.env()
+	}
+	return fields
+}
+
+func sections() []Field {
+	const listener, worker = RoleListener, RoleWorker
+	return []Field{
+		row("nats.url", "nats://127.0.0.1:4222", "", true, "nats:// or tls://; several with commas between"),
+		row("nats.credentials", "", "", false, "path of a .creds file, instead of user and password"),
+		row("nats.user", "", "", false, "name to log in with"),
+		row("nats.password", "", "", false, "secret: password of the user"),
+		row("nats.tls_ca", "", "", false, "path of the authorities (PEM) that sign the server's certificate"),
+		row("nats.replicas", "1", "", true, "copies of each stream when it is created, 1 to 5; 3 on a cluster"),
+		row("nats.vault_key", "", "", true,
+			"secret: seals tokens in JetStream; 32 random bytes in base64, the same for all processes"),
+
+		row("redis.url", "redis://127.0.0.1:6379/0", worker, true,
+			"redis:// or rediss://, with user and database, without password"),
+		row("redis.password", "", worker, false, "secret: password of the user"),
+		row("redis.cluster", "false", worker, true, "whether it is a Redis Cluster"),
+		row("redis.prefix", "perm", worker, true, "what every key of the contract begins with"),
+		row("redis.stand_in", "false", worker, true,
+			"accept a Redis whose policies cannot be asked; for the dev command only"),
+
+		row("listener.addr", "127.0.0.1:8080", listener, true, "host:port for deliveries"),
+		row("listener.admin_addr", "127.0.0.1:9080", listener, true, "host:port for health and metrics"),
+		row("listener.public_url", "", listener, true,
+			"where providers reach the listener; https unless its host is loopback"),
+		row("listener.address_key", "", listener, true, "secret: makes the unguessable part of addresses; "+
+			"at least 16 characters; a new one changes every address"),
+		row("listener.max_connections", "1024", listener, true, "connections at a time, 1 to 1000000"),
+
+		row("worker.addr", "127.0.0.1:8081", worker, true,
+			"host:port for questions; loopback if there is no token"),
+		row("worker.admin_addr", "127.0.0.1:9081", worker, true, "host:port for health and metrics"),
+		row("worker.token", "", worker, false, "secret: bearer token of those who ask; at least 16 characters"),
+		row("worker.life", "1m0s", worker, true, "life of an entry, 10s to 5m"),
+		row("worker.fetchers", "8", worker, true, "fetches at a time, 1 to 1024"),
+
+		row("log.level", "info", "", true, "debug, info, warn or error"),
+		row("log.format", "json", "", true, "json or text"),
+	}
+}
+
+func providerFields() []Field {
+	const provider, tenant, exchange = "providers.*.", "providers.*.tenants.*.",
+		"providers.*.tenants.*.token_exchange."
+	return []Field{
+		row(provider+"kind", "", "", true, "the vendor: ringcentral"),
+		row(provider+"base_url", "", "", false, "of the vendor's API; the vendor's own if empty"),
+		row(provider+"client_id", "", "", true, "of the app at the vendor"),
+		row(provider+"client_secret", "", "", true, "secret: of the app at the vendor"),
+		row(provider+"subscription_life", "0s", "", false, "asked for at registration; the vendor's usual if 0s"),
+
+		row(tenant+"id", "", "", true, "of the account at the vendor"),
+		row(tenant+"jwt", "", "", true, "secret: credential of the service user"),
+		row(tenant+"verification_tokens.*", "", "", true, "secret: one or two of 16 to 256 characters; "+
+			"the first is given to new registrations, both are accepted"),
+
+		row(exchange+"url", "", "", false, "endpoint for subjects' own tokens (RFC 8693); none if empty"),
+		row(exchange+"client_id", "", "", false, "of the endpoint's client"),
+		row(exchange+"client_secret", "", "", false, "secret: of the endpoint's client"),
+		row(exchange+"audience", "", "", false, "asked for at the endpoint; optional"),
+	}
+}
+
+func row(pattern, value string, only Role, must bool, doc string) Field {
+	return Field{pattern: pattern, Default: value, For: only, Must: must, Doc: doc}
+}
+
+// Markdown is the table of [Fields].
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString("| field | default | used by | meaning |\n| --- | --- | --- | --- |\n")
+	for _, f := range Fields() {
+		value, by, must := "", "both", ""
+		if f.Default != "" {
+			value = "`" + f.Default + "`"
+		}
+		if f.For != "" {
+			by = string(f.For)
+		}
+		if f.Must && f.Default == "" {
+			must = "**required**; "
+		}
+		fmt.Fprintf(&b, "| `%s`<br>`%s` | %s | %s | %s%s |\n", f.Path, f.Env, value, by, must, f.Doc)
+	}
+	return b.String()
+}
+
+// Document is a page with the table, for operators.
+func Document() string {
+	return "# Configuration\n\n" +
+		"Both services read one YAML file. Every field can be overridden by the environment variable below it.\n" +
+		"A secret is `env:NAME` or `file:/path`, in the file and in an override; the text itself is refused.\n" +
+		"`<name>` is a provider's name in capitals, with `_` for `-`, in a variable; `<n>` counts from 0.\n\n" +
+		Markdown()
+}
+
+// place is where in a configuration something stands.
+type place struct {
+	path    string // providers.x.tenants[0].jwt
+	pattern string // providers.*.tenants.*.jwt
+}
+
+func (p place) key(name string) place   { return place{join(p.path, name), join(p.pattern, name)} }
+func (p place) entry(name string) place { return place{join(p.path, name), join(p.pattern, "*")} }
+func (p place) item(n string) place     { return place{p.path + "[" + n + "]", join(p.pattern, "*")} }
+
+// env is the variable that overrides it.
+func (p place) env() string {
+	return envPrefix + strings.NewReplacer(".", "_", "-", "_", "[", "_", "]", "").
+		Replace(strings.ToUpper(p.path))
+}
+
+func join(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "." + b
+}
+
+// visit calls f for every scalar in v that exists.
+func visit(v reflect.Value, at place, f func(place, reflect.Value)) {
+	if isScalar(v) {
+		f(at, v)
+		return
+	}
+	if v.Kind() == reflect.Slice {
+		for i := range v.Len() {
+			visit(v.Index(i), itemPlace(at, v.Index(i), i), f)
+		}
+		return
+	}
+	for i := range v.NumField() {
+		if name := keyOf(v.Type().Field(i)); name != "" {
+			visit(v.Field(i), at.key(name), f)
+		}
+	}
+}
+
+func itemPlace(at place, v reflect.Value, i int) place {
+	if p, ok := v.Interface().(Provider); ok {
+		return at.entry(p.Name)
+	}
+	return at.item(fmt.Sprint(i))
+}
+
+func isScalar(v reflect.Value) bool {
+	isSecret := v.Type() == reflect.TypeFor[subscriptions.Secret]()
+	return isSecret || v.Kind() != reflect.Struct && v.Kind() != reflect.Slice
+}
+
+// keyOf is a field's key in the file; empty if it has none.
+func keyOf(f reflect.StructField) string {
+	return strings.TrimPrefix(f.Tag.Get("yaml"), "-")
+}
+
+func setDefaults(v reflect.Value, at place) {
+	defaults := map[string]string{}
+	for _, f := range Fields() {
+		defaults[f.pattern] = f.Default
+	}
+	visit(v, at, func(at place, v reflect.Value) {
+		if text := defaults[at.pattern]; text != "" {
+			_ = setScalar(v, text) // a test proves that every default is valid
+		}
+	})
+}
+
+// setScalar sets anything but a secret. Its error does not show the text.
+func setScalar(v reflect.Value, text string) error {
+	b, isBool := map[string]bool{"true": true, "false": false}[text]
+	switch {
+	case v.Kind() == reflect.String:
+		v.SetString(text)
+	case v.Kind() == reflect.Bool && isBool:
+		v.SetBool(b)
+	case v.Kind() == reflect.Bool:
+		return fmt.Errorf("must be true or false")
+	case v.Type() == reflect.TypeFor[time.Duration]():
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("must be a duration, such as 60s")
+		}
+		v.SetInt(int64(d))
+	default:
+		return setInt(v, text)
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rescindhq/rescind/cache"
+	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/providers"
+)
+
+const minKey = 16 // characters of a key or token
+
+// problems are what is wrong, at most one for each path: the path and the
+// remedy.
+type problems struct {
+	paths map[string]bool
+	errs  []error
+}
+
+func (p *problems) add(path, format string, args ...any) {
+	if !p.paths[path] {
+		p.paths[path] = true
+		p.errs = append(p.errs, fmt.Errorf("%s: %w", path, fmt.Errorf(format, args...)))
+	}
+}
+
+// Validate says all that keeps a process with these roles from running. Each
+// joined error names the field and the remedy.
+func (c *Config) Validate(roles ...Role) error {
+	p := &problems{paths: map[string]bool{}}
+	c.checkGiven(roles, p)
+	c.NATS.check(p)
+	if slices.Contains(roles, RoleWorker) {
+		c.Redis.check(p)
+		c.Worker.check(p)
+	}
+	if slices.Contains(roles, RoleListener) {
+		c.Listener.check(p)
+	}
+	checkSealingKey(c.NATS, p)
+	checkOneOf("log.level", c.Log.Level, []string{"debug", "info", "warn", "error"}, p)
+	checkOneOf("log.format", c.Log.Format, []string{"json", "text"}, p)
+	if len(c.Providers) == 0 {
+		p.add("providers", "give at least one")
+	}
+	for _, one := range c.Providers {
+		one.check("providers."+one.Name, p)
+	}
+	return errors.Join(p.errs...)
+}
+
+// checkGiven finds secrets that could not be read, and what must be given.
+func (c *Config) checkGiven(roles []Role, p *problems) {
+	fields := map[string]Field{}
+	for _, f := range Fields() {
+		fields[f.pattern] = f
+	}
+	visit(reflect.ValueOf(c).Elem(), place{}, func(at place, v reflect.Value) {
+		f := fields[at.pattern]
+		if f.For != "" && !slices.Contains(roles, f.For) {
+			return
+		}
+		_, secret := v.Interface().(subscriptions.Secret)
+		empty := v.IsZero() && (secret || v.Kind() == reflect.String)
+		switch why := c.unresolved[at.path]; {
+		case why != "":
+			p.add(at.path, "%s", why)
+		case empty && f.Must && secret:
+			p.add(at.path, "must be given, as env:NAME or file:/path")
+		case empty && f.Must:
+			p.add(at.path, "must be given")
+		}
+	})
+}
+
+func (n NATS) check(p *problems) {
+	if n.URL != "" {
+		for one := range strings.SplitSeq(n.URL, ",") {
+			checkURL("nats.url", strings.TrimSpace(one), []string{"nats", "tls"}, p)
+		}
+	}
+	hasPassword := !n.Password.Empty()
+	if n.Credentials != "" && (n.User != "" || hasPassword) {
+		p.add("nats.credentials", "excludes nats.user and nats.password; give one or the other")
+	}
+	if n.User == "" && hasPassword {
+		p.add("nats.user", "must be given with nats.password")
+	}
+	checkRange("nats.replicas", n.Replicas, 1, 5, p)
+}
+
+func (r Redis) check(p *problems) {
+	if r.URL != "" {
+		u := checkURL("redis.url", r.URL, []string{"redis", "rediss"}, p)
+		r.checkDatabase(u, p)
+	}
+	if _, err := cache.NewKeys(r.Prefix); err != nil {
+		p.add("redis.prefix", "%w", err)
+	}
+}
+
+func (r Redis) checkDatabase(u *url.URL, p *problems) {
+	if u == nil {
+		return
+	}
+	text := strings.TrimPrefix(u.Path, "/")
+	n, err := strconv.Atoi(text)
+	switch {
+	case text == "":
+	case err != nil || n < 0 || strings.HasPrefix(text, "+"):
+		p.add("redis.url", "its path must be the number of a database, such as /0")
+	case r.Cluster && n != 0:
+		p.add("redis.url", "a cluster has only database 0; got %d", n)
+	}
+}
+
+func (l Listener) check(p *problems) {
+	checkAddrs("listener", l.Addr, l.AdminAddr, p)
+	if l.PublicURL != "" {
+		checkWeb("listener.public_url", l.PublicURL, p)
+	}
+	checkKey("listener.address_key", l.AddressKey, p)
+	checkRange("listener.max_connections", l.MaxConnections, 1, 1_000_000, p)
+}
+
+func (w Worker) check(p *problems) {
+	checkAddrs("worker", w.Addr, w.AdminAddr, p)
+	checkKey("worker.token", w.Token, p)
+	host, _, err := net.SplitHostPort(w.Addr)
+	if w.Token.Empty() && err == nil && !loopback(host) {
+		p.add("worker.token", "must be given unless worker.addr is loopback; got %s", w.Addr)
+	}
+	if err := cache.CheckLife(w.Life); err != nil {
+		p.add("worker.life", "%w", err)
+	}
+	checkRange("worker.fetchers", w.Fetchers, 1, 1024, p)
+}
+
+func checkSealingKey(n NATS, p *problems) {
+	if _, err := n.SealingKey(); !n.VaultKey.Empty() && err != nil {
+		p.add("nats.vault_key", "must be 32 bytes in base64, such as from: openssl rand -base64 32")
+	}
+}
+
+func (r Provider) check(path string, p *problems) {
+	var kinds []string
+	for _, pillar := range providers.All() {
+		kinds = append(kinds, pillar.Kind)
+	}
+	if !providerName.MatchString(r.Name) {
+		p.add(path, "a provider's name must be 1 to 32 of a-z 0-9 -")
+	}
+	checkOneOf(path+".kind", r.Kind, kinds, p)
+	if r.BaseURL != "" {
+		checkWeb(path+".base_url", r.BaseURL, p)
+	}
+	if r.SubscriptionLife < 0 {
+		p.add(path+".subscription_life", "must not be negative; got %s", r.SubscriptionLife)
+	}
+	if len(r.Tenants) == 0 {
+		p.add(path+".tenants", "give at least one")
+	}
+	seen := map[string]bool{}
+	for i, t := range r.Tenants {
+		at := fmt.Sprintf("%s.tenants[%d]", path, i)
+		if seen[t.ID] {
+			p.add(at+".id", "is given twice in this provider; got %q", t.ID)
+		}
+		seen[t.ID] = true
+		t.check(at, p)
+	}
+}
+
+func (t Tenant) check(path string, p *problems) {
+	if err := events.CheckID(t.ID); t.ID != "" && err != nil {
+		p.add(path+".id", "%w", err)
+	}
+	if n := len(t.VerificationTokens); n < 1 || n > len(tokenSettings) {
+		p.add(path+".verification_tokens", "give one or two; got %d", n)
+	}
+	for i, token := range t.VerificationTokens {
+		at := fmt.Sprintf("%s.verification_tokens[%d]", path, i)
+		checkKey(at, token, p)
+		if len(token.Reveal()) > 256 {
+			p.add(at, "must have at most 256 characters")
+		}
+	}
+	t.TokenExchange.check(path+".token_exchange", p)
+}
+
+func (e TokenExchange) check(path string, p *problems) {
+	if e.URL == "" {
+		if e != (TokenExchange{}) {
+			p.add(path+".url", "must be given with the other fields of token_exchange")
+		}
+		return
+	}
+	checkWeb(path+".url", e.URL, p)
+	if e.ClientID == "" {
+		p.add(path+".client_id", "must be given")
+	}
+	if e.ClientSecret.Empty() {
+		p.add(path+".client_secret", "must be given, as env:NAME or file:/path")
+	}
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
