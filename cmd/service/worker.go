@@ -112,10 +112,9 @@ func (w *Worker) checkRedis(ctx context.Context) error {
 }
 
 func (w *Worker) checks() []check {
-	redisCheck := w.rdb.Ping
 	return []check{
 		{"stream", w.stream.Healthy},
-		{"redis", func(ctx context.Context) error { return redisCheck(ctx).Err() }},
+		{"redis", func(ctx context.Context) error { return w.rdb.Ping(ctx).Err() }},
 		{"redis_policy", func(ctx context.Context) error {
 			if w.cfg.Redis.StandIn {
 				return nil

@@ -31,14 +31,12 @@ func TestLimitLeavesFurtherConnectionsWaiting(t *testing.T) {
 			accepted <- c
 		}
 	}()
-	var theirs []net.Conn
 	for range 3 {
 		c, err := net.Dial("tcp", inner.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		theirs = append(theirs, c)
 	}
 	first := receive(t, accepted, "first connection")
 	second := receive(t, accepted, "second connection")

@@ -65,7 +65,7 @@ func TestHandshake(t *testing.T) {
 	set := func(name, value string) http.HandlerFunc {
 		return but(func(w http.ResponseWriter) { w.Header().Set(name, value) })
 	}
-	redirect := func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", 307) }
+	redirect := func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusTemporaryRedirect) }
 	for name, c := range map[string]struct {
 		handler http.HandlerFunc
 		code    string
