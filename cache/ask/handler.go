@@ -189,14 +189,14 @@ func (h *Handler) evaluate(ctx context.Context, ref events.Ref, need []cache.Gra
 func explain(err error) (message string, own bool) {
 	var later interface{ RetryAt() time.Time }
 	switch {
+	case errors.Is(err, refresh.ErrStore): // also if it let us wait too long
+		return "", true
 	case errors.As(err, &later):
 		return "the provider limits our rate, ask again after " + later.RetryAt().UTC().Format(time.RFC3339), false
 	case errors.Is(err, refresh.ErrNoReader):
 		return refresh.ErrNoReader.Error(), false
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return "the provider did not answer in time", false
-	case errors.Is(err, refresh.ErrStore):
-		return "", true
 	}
 	return "the provider could not be read", false
 }

@@ -37,17 +37,20 @@ local function satisfies()
   return (as_of == 0 or began > as_of) and number >= version, true
 end
 
-local good, alive = satisfies()
-local other = redis.call('HGET', lease, 'asof')
+local held = redis.call('HMGET', lease, 'nonce', 'asof', 'number', 'fence', 'made')
 local left = redis.call('PTTL', lease)
-local busy = other and left > 0 and left <= lease_ms
+local busy = held[2] and left > 0 and left <= lease_ms
+-- The client asks again when a reply was lost: the lease is its own.
+if busy and held[1] == ARGV[1] then return { 'lease', held[2], held[3], held[4], held[5] } end
+
+local good, alive = satisfies()
 
 if good or (part and alive and busy) then
   local out = { 'live', fmt(now_ms) }
   for _, v in ipairs(redis.call('HGETALL', key)) do out[#out + 1] = v end
   return out
 end
-if busy then return { 'busy', fmt(now_ms), other, fmt(left) } end
+if busy then return { 'busy', fmt(now_ms), held[2], fmt(left) } end
 
 if not h then
   h, made = make(fence, ARGV[2]), 1
@@ -55,6 +58,7 @@ end
 local number = next_number(fence, h)
 redis.call('PEXPIRE', fence, KEEP_MS)
 redis.call('DEL', lease)
-redis.call('HSET', lease, 'nonce', ARGV[1], 'number', fmt(number), 'fence', h.nonce, 'asof', fmt(now_ms))
+redis.call('HSET', lease, 'nonce', ARGV[1], 'number', fmt(number), 'fence', h.nonce, 'asof', fmt(now_ms),
+  'made', fmt(made))
 redis.call('PEXPIRE', lease, lease_ms)
 return { 'lease', fmt(now_ms), fmt(number), h.nonce, fmt(made) }

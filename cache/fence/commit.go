@@ -61,7 +61,7 @@ func (s *Store) Commit(ctx context.Context, l *Lease, f Fill) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("commit %s %s: %w", l.Home, l.Name, err)
 	}
 	if len(reply) < 4 {
-		return Outcome{}, fmt.Errorf("commit %s %s: short reply %q", l.Home, l.Name, reply)
+		return Outcome{}, fmt.Errorf("commit %s %s: %w: %q", l.Home, l.Name, ErrReply, reply)
 	}
 	if reply[0] != "refused" {
 		return Outcome{
@@ -81,7 +81,7 @@ func (s *Store) refused(ctx context.Context, l *Lease, what, thing string) (Outc
 	}
 	tag, err := cache.ParseTagName(text)
 	if err != nil {
-		return Outcome{}, fmt.Errorf("commit %s %s: refused by %q: %w", l.Home, l.Name, what, err)
+		return Outcome{}, fmt.Errorf("commit %s %s: %w: refused by %q: %w", l.Home, l.Name, ErrReply, what, err)
 	}
 	if kind == "index" {
 		if err := s.mend(ctx, l.Home, tag, new(Invalidated)); err != nil {

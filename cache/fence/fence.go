@@ -38,6 +38,10 @@ const (
 // because of it. It is for logs.
 var ErrIndexLost = errors.New("index lost")
 
+// ErrReply says that a script answered what this package cannot read: a bug
+// of ours, or another's hand in our keys. Asking again does not mend it.
+var ErrReply = errors.New("unreadable reply of a script")
+
 // Store runs the scripts on one Redis. It is safe for concurrent use.
 type Store struct {
 	rdb     redis.UniversalClient
@@ -131,7 +135,7 @@ func (s *Store) begin(ctx context.Context, h events.Home, n cache.Name, w Want) 
 		return Begun{}, false, fmt.Errorf("begin %s %s: %w", h, n, err)
 	}
 	if len(reply) < 2 {
-		return Begun{}, false, fmt.Errorf("begin %s %s: short reply %q", h, n, reply)
+		return Begun{}, false, fmt.Errorf("begin %s %s: %w: %q", h, n, ErrReply, reply)
 	}
 	b.Clock = millis(reply[1])
 	switch rest := reply[2:]; reply[0] {

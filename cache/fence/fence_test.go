@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/cache/cachetest"
 	"github.com/rescindhq/rescind/cache/fence"
@@ -284,6 +286,51 @@ func TestLease(t *testing.T) {
 		}
 		_ = fourth
 	})
+}
+
+// A begin that is sent again because its reply was lost gets its own lease.
+func TestLeaseOfARepeatedBegin(t *testing.T) {
+	each(t, func(w *world) {
+		repeat := &repeater{}
+		switch db := w.db.UniversalClient.(type) {
+		case *redis.Client:
+			db.AddHook(repeat)
+		case *redis.ClusterClient:
+			db.AddHook(repeat)
+		}
+		w.store("41") // the fence's making is repeated too
+		l := w.lease("e:42")
+		if repeat.n == 0 {
+			w.t.Fatal("nothing was repeated")
+		}
+		if o := w.commit(l, fill()); !o.Stored {
+			w.t.Errorf("got %+v", o)
+		}
+	})
+}
+
+// repeater sends every script that takes three keys, hence every begin, twice.
+type repeater struct {
+	redis.Hook
+	n int
+}
+
+func (r *repeater) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r *repeater) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (r *repeater) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); args[0] == "evalsha" && args[2] == 3 && r.n < 2 {
+			r.n++
+			if err := next(ctx, redis.NewCmd(ctx, args...)); err != nil {
+				return err
+			}
+		}
+		return next(ctx, cmd)
+	}
 }
 
 func TestLeaseExpires(t *testing.T) {

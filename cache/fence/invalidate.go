@@ -66,7 +66,7 @@ func (s *Store) drop(ctx context.Context, h events.Home, tags []events.Tag, in *
 		case r.lost != "":
 			tag, err := cache.ParseTagName(r.lost)
 			if err != nil {
-				return err
+				return fmt.Errorf("%w: lost %q: %w", ErrReply, r.lost, err)
 			}
 			in.Drained, in.Why = true, ErrIndexLost.Error()+": "+tag.String()
 			if err := s.mend(ctx, h, tag, in); err != nil {
@@ -137,7 +137,7 @@ func (s *Store) indexed(ctx context.Context, h events.Home) ([]events.Tag, error
 	for _, m := range members {
 		t, err := cache.ParseTagName(m[2:])
 		if err != nil {
-			return nil, fmt.Errorf("list indexes: %w", err)
+			return nil, fmt.Errorf("list indexes: %w: %w", ErrReply, err)
 		}
 		if t != events.TenantTag {
 			tags = append(tags, t)
@@ -172,7 +172,7 @@ func (s *Store) call(
 		return dropped{}, err
 	}
 	if len(r) < 4 || len(r)%2 != 0 {
-		return dropped{}, fmt.Errorf("reply of %d values", len(r))
+		return dropped{}, fmt.Errorf("%w: %d values", ErrReply, len(r))
 	}
 	d := dropped{made: r[1] == int64(1), more: r[2] == int64(1)}
 	text, _ := r[0].(string)

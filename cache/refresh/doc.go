@@ -5,10 +5,11 @@
 //
 // [Worker.Apply] takes changes in batches. It invalidates their tags, one call
 // a tenant, then acknowledges, then asks the queue for a refresh of every entry
-// that was alive. It calls no provider, and nothing after the invalidation
-// holds the acknowledgement back. While Redis is away it holds the batch and
-// tries again; a change is never given up because of an outage. What Redis
-// refuses for another reason goes to the dead letters after its retries.
+// that was alive, beside the changes that follow ([Worker.Wait]). It calls no
+// provider, and nothing after the invalidation holds an acknowledgement back.
+// While Redis is away it holds the batch and tries again; a change is never
+// given up because of an outage. What Redis refuses for another reason goes to
+// the dead letters after its retries, and takes no other change with it.
 //
 // # A refresh
 //
@@ -22,7 +23,8 @@
 // [Filler.Get] answers a reader. A usable entry is returned as it is.
 // Otherwise one fetch is made, however many ask: in this process they wait for
 // one another, across processes for the lease. Who waited reads Redis again,
-// and never takes an answer whose fetch began before it asked.
+// and never takes an answer whose fetch began before it asked. An answer that
+// could not be stored is given out only if nothing older than that went into it.
 //
 // # What it never does
 //

@@ -181,14 +181,21 @@ func (f *Filler) fill(ctx context.Context, ref events.Ref, limit time.Time) (Res
 	}
 	s := &session{filler: f, ref: ref, refused: map[string]bool{}}
 	var last Result
-	for range maxTries {
-		lease, live, err := f.await(ctx, ref.Home, cache.EntryName(ref))
+	var want fence.Want
+	for n := 1; n <= maxTries; n++ {
+		lease, live, err := f.await(ctx, ref.Home, cache.EntryName(ref), want)
 		if err != nil {
 			return Result{}, err
 		}
 		if lease == nil {
-			e, err := cache.Decode(live)
-			return Result{Entry: e, Stored: err == nil}, err
+			if e, err := cache.Decode(live); err == nil {
+				return Result{Entry: e, Stored: true}, nil
+			}
+			want.Now, n = true, 0 // unreadable is missing; this happens once
+			continue
+		}
+		if n == maxTries {
+			s.renew()
 		}
 		var done bool
 		if last, done, err = f.try(ctx, reader, s.under(lease), limit); done || err != nil {
@@ -214,9 +221,13 @@ func (f *Filler) try(ctx context.Context, reader Reader, s *session, limit time.
 	})
 	r := Result{Entry: cache.Entry{Facts: answer.Facts, AsOf: s.lease.AsOf}, Fetched: true}
 	if err != nil {
-		// It cannot be kept; who waited gets it all the same.
+		// It cannot be kept; who waited gets it all the same, unless something
+		// older than the fetch went into it: nobody has judged that.
 		f.Log.WarnContext(ctx, "commit", "provider", s.ref.Provider, "tenant", s.ref.Tenant,
 			"subject", s.ref.Subject, "error", err)
+		if s.old {
+			return Result{}, true, errors.Join(fmt.Errorf("fill %s: %w", s.ref, err), f.release(ctx, s.lease))
+		}
 		return r, true, f.release(ctx, s.lease)
 	}
 	f.Metrics.committed(s.ref.Provider, o)
@@ -233,9 +244,11 @@ func (f *Filler) try(ctx context.Context, reader Reader, s *session, limit time.
 }
 
 // await begins until it has a lease, or what another has stored meanwhile.
-func (f *Filler) await(ctx context.Context, h events.Home, n cache.Name) (*fence.Lease, map[string]string, error) {
+func (f *Filler) await(
+	ctx context.Context, h events.Home, n cache.Name, want fence.Want,
+) (*fence.Lease, map[string]string, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		b, err := f.Store.Begin(ctx, h, n, fence.Want{})
+		b, err := f.Store.Begin(ctx, h, n, want)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", ErrStore, err)
 		}

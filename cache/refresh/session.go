@@ -16,14 +16,24 @@ type session struct {
 	lease   *fence.Lease
 	used    []fence.Used
 	refused map[string]bool // over all tries of the fill
+	kept    []string        // what was kept elsewhere, over all tries
+	old     bool            // some of it is older than this try
 }
 
 var _ cache.Session = (*session)(nil)
 
 // under starts another try.
 func (s *session) under(l *fence.Lease) *session {
-	s.lease, s.used = l, nil
+	s.lease, s.used, s.old = l, nil, false
 	return s
+}
+
+// renew refuses all that was kept elsewhere: the fence names one thing at a
+// time, so a busy tag may have hidden that it is too old.
+func (s *session) renew() {
+	for _, name := range s.kept {
+		s.refused[name] = true
+	}
 }
 
 // Stamp is the number of this fetch.
@@ -35,6 +45,8 @@ func (s *session) Refused(name string) bool { return s.refused[name] }
 // Use notes something kept elsewhere.
 func (s *session) Use(name string, at cache.Stamp, tags ...events.Tag) {
 	s.used = append(s.used, fence.Used{Name: name, Stamp: at, Tags: tags})
+	s.kept = append(s.kept, name)
+	s.old = s.old || at.Fence != s.lease.Stamp.Fence || at.Number < s.lease.Stamp.Number
 }
 
 // partTries bounds how often a part that loses against changes is fetched.
@@ -48,7 +60,7 @@ func (s *session) Part(ctx context.Context, spec cache.PartSpec) ([]byte, error)
 	var data []byte
 	var stamp cache.Stamp
 	for range partTries {
-		lease, live, err := s.filler.await(ctx, s.ref.Home, cache.PartName(spec.Name))
+		lease, live, err := s.filler.await(ctx, s.ref.Home, cache.PartName(spec.Name), fence.Want{})
 		if err != nil {
 			return nil, fmt.Errorf("part %s: %w", spec.Name, err)
 		}
@@ -68,7 +80,7 @@ func (s *session) Part(ctx context.Context, spec cache.PartSpec) ([]byte, error)
 			break
 		}
 	}
-	s.Use(spec.Name, stamp, spec.Tags...)
+	s.used = append(s.used, fence.Used{Name: spec.Name, Stamp: stamp, Tags: spec.Tags})
 	return data, nil
 }
 
@@ -85,8 +97,10 @@ func (s *session) fetchPart(ctx context.Context, l *fence.Lease, spec cache.Part
 	o, err := s.filler.Store.Commit(ctx, l, fence.Fill{
 		Fields: []string{fieldData, string(data)}, Tags: spec.Tags, Life: spec.Life,
 	})
-	if err != nil {
-		return nil, false, err
+	if err != nil { // it cannot be kept; the entry's own commit judges it all the same
+		s.filler.Log.WarnContext(ctx, "commit", "provider", s.ref.Provider, "tenant", s.ref.Tenant,
+			"part", spec.Name, "error", err)
+		return data, true, s.filler.release(ctx, l)
 	}
 	return data, o.Refused == "", nil
 }

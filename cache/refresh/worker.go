@@ -1,12 +1,14 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -34,18 +36,31 @@ const (
 	MaxAttempts = 5
 	// homesAtOnce is how many tenants of a batch are invalidated side by side.
 	homesAtOnce = 8
+	// queueLimit is how long the queue may take: what it does not, readers do.
+	queueLimit = 2 * time.Second
 )
 
-// Worker applies changes and refreshes entries.
+// Worker applies changes and refreshes entries. Wait for it when it is given no
+// more changes.
 type Worker struct {
-	Store   *fence.Store
-	Filler  *Filler
-	Queue   Queue
+	Store  *fence.Store
+	Filler *Filler
+	Queue  Queue
+	// Pause is the unit of the pauses, doubling, after which a change that Redis
+	// refused comes again; zero means a second.
+	Pause   time.Duration
 	Metrics *Metrics
 	Log     *slog.Logger
+
+	asking sync.WaitGroup
 }
 
-// Apply settles every message of a batch, or leaves it to come again.
+// Wait returns when the refreshes of what was applied are queued, or given up:
+// 2 s after the last Apply at the latest.
+func (w *Worker) Wait() { w.asking.Wait() }
+
+// Apply settles every message of a batch, or leaves it to come again. It does
+// not wait for the queue: the next change must not either.
 func (w *Worker) Apply(ctx context.Context, batch []stream.Message) {
 	byHome := map[events.Home][]stream.Message{}
 	for _, m := range batch {
@@ -69,6 +84,12 @@ func (w *Worker) Apply(ctx context.Context, batch []stream.Message) {
 func (w *Worker) applyHome(ctx context.Context, home events.Home, ms []stream.Message) {
 	start := time.Now()
 	in, err := w.invalidate(ctx, home, ms)
+	if err != nil && len(ms) > 1 && ctx.Err() == nil {
+		for _, m := range ms { // what is refused for one must not bury the others
+			w.applyHome(ctx, home, []stream.Message{m})
+		}
+		return
+	}
 	if err != nil {
 		w.failed(ctx, ms, err)
 		return
@@ -86,7 +107,8 @@ func (w *Worker) applyHome(ctx context.Context, home events.Home, ms []stream.Me
 	if in.Drained {
 		w.Log.WarnContext(ctx, "tenant drained", "provider", home.Provider, "tenant", home.Tenant, "reason", in.Why)
 	}
-	w.enqueue(ctx, in.Alive, ms[0].Change.ID)
+	cause := ms[0].Change.ID
+	w.asking.Go(func() { w.enqueue(context.WithoutCancel(ctx), in.Alive, cause) })
 }
 
 // invalidate invalidates what a tenant's messages name between them, holding
@@ -135,6 +157,9 @@ func (w *Worker) invalidate(ctx context.Context, home events.Home, ms []stream.M
 // not its word on this call: worth waiting for, however long it takes.
 func Outage(err error) bool {
 	var said redis.Error
+	if errors.Is(err, fence.ErrReply) {
+		return false
+	}
 	if !errors.As(err, &said) {
 		return true // never got an answer
 	}
@@ -163,7 +188,7 @@ func (w *Worker) failed(ctx context.Context, ms []stream.Message, err error) {
 		}
 		delay := time.Duration(0) // we are ending: somebody else may take it at once
 		if ctx.Err() == nil {
-			delay = time.Second << m.Deliveries
+			delay = cmp.Or(w.Pause, time.Second) << min(m.Deliveries, MaxDeliveries)
 		}
 		if err := m.Nak(delay); err != nil {
 			w.Log.WarnContext(ctx, "give change back", "sequence", m.Sequence, "error", err)
@@ -193,6 +218,8 @@ func (w *Worker) enqueue(ctx context.Context, alive []fence.Alive, cause string)
 	if len(tasks) == 0 {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, queueLimit)
+	defer cancel()
 	n, err := w.Queue.EnqueueAll(ctx, tasks)
 	w.Metrics.enqueued(n, len(tasks)-n)
 	if err != nil {
@@ -223,13 +250,16 @@ func (w *Worker) Refresh(ctx context.Context, t stream.Task) {
 // again asks for the refresh later: when the provider says so, else after a
 // growing pause; after its tries it is dead.
 func (w *Worker) again(ctx context.Context, t stream.Task, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queueLimit)
 	defer cancel()
 	t.Attempt++
 	at := time.Now().Add(pause(t.Attempt))
 	switch until := retryAt(err); {
 	case !until.IsZero():
 		t.Attempt-- // it was not asked
+		if soon := time.Now().Add(time.Second); until.Before(soon) {
+			until = soon // a provider may name a time that is over, again and again
+		}
 		at = until.Add(rand.N(time.Second))
 	case t.Attempt >= MaxAttempts:
 		w.Metrics.refreshed(t.Provider, "dead")
