@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/rescindhq/rescind/cmd/service"
 )
 
 type devCmd struct {
@@ -47,6 +49,7 @@ func (d devCmd) Run(ctx context.Context, t terminal) (err error) {
 		level = slog.LevelInfo
 	}
 	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: level}))
+	service.RouteRedisLog(log)
 	p := newPrinter(t.out, d.JSON)
 	w, err := openWorld(ctx, d, log, p)
 	if err != nil {

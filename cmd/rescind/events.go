@@ -82,11 +82,11 @@ const rowFormat = "%-8v %-24s %-28s %-8s %-60s %s\n"
 func (eventsListCmd) row(w io.Writer, m stream.Stored) error {
 	at := m.Time.UTC().Format("2006-01-02T15:04:05.000Z")
 	if m.DecodeErr != nil {
-		_, err := fmt.Fprintf(w, rowFormat, m.Sequence, at, "?", "?", "?", "unreadable: "+m.DecodeErr.Error())
+		_, err := fmt.Fprintf(w, rowFormat, m.Sequence, at, "?", "?", "?", "unreadable: "+quoted(m.DecodeErr.Error()))
 		return err
 	}
-	_, err := fmt.Fprintf(w, rowFormat, m.Sequence, at, quoted(m.Change.Home.String()), m.Change.Source,
-		quoted(m.Change.ID), tagList(m.Change))
+	_, err := fmt.Fprintf(w, rowFormat, m.Sequence, at, quoted(m.Change.Home.String()),
+		quoted(string(m.Change.Source)), quoted(m.Change.ID), tagList(m.Change))
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,18 +60,13 @@ type world struct {
 
 // openWorld starts everything but the services' loops. After an error nothing
 // is left running.
-func openWorld(ctx context.Context, d devCmd, log *slog.Logger, p *printer) (w *world, err error) {
-	w = &world{log: log, cfg: config.Default()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.close())
-		}
-	}()
+func openWorld(ctx context.Context, d devCmd, log *slog.Logger, p *printer) (*world, error) {
+	w := &world{log: log, cfg: config.Default()}
 	for _, open := range []func(context.Context, devCmd) error{
 		w.openNATS, w.openRedis, w.openSimulator, w.configure, w.openServices,
 	} {
 		if err := open(ctx, d); err != nil {
-			return nil, err
+			return nil, errors.Join(err, w.close())
 		}
 	}
 	if w.cfg.Redis.StandIn {
@@ -98,10 +94,18 @@ func (w *world) openRedis(ctx context.Context, d devCmd) error {
 	switch {
 	case d.Redis != "":
 		w.redisURL, w.redisKind = d.Redis, "given"
+		if err := w.connectRedis(); err != nil {
+			return err
+		}
+		// An earlier world may have left its last answer there, good for a minute.
+		if err := w.rdb.Unlink(ctx, cache.Keys{}.Entry(bea)).Err(); err != nil {
+			return fmt.Errorf("--redis: %w", err)
+		}
+		return nil
 	case d.StandIn:
 		return w.openStandIn(d)
 	default:
-		s, err := redislocal.Start(ctx, redislocal.Options{Addr: d.RedisAddr})
+		s, err := redislocal.Start(ctx, redislocal.Options{Addr: named(d.RedisAddr)})
 		if errors.Is(err, redislocal.ErrNotInstalled) {
 			return w.openStandIn(d)
 		}
@@ -112,6 +116,27 @@ func (w *world) openRedis(ctx context.Context, d devCmd) error {
 		w.redisURL, w.redisKind = "redis://"+s.Addr+"/0", "redis-server"
 	}
 	return w.connectRedis()
+}
+
+// named is addr, or empty if its port is left to the system.
+func named(addr string) string {
+	if strings.HasSuffix(addr, ":0") {
+		return ""
+	}
+	return addr
+}
+
+// chosen is addr with a free port if none is named: the address that is
+// registered at the provider must be known before anything listens.
+func chosen(addr string) (string, error) {
+	if named(addr) != "" {
+		return addr, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 func (w *world) openStandIn(d devCmd) error {
@@ -154,7 +179,11 @@ func (w *world) openSimulator(_ context.Context, d devCmd) (err error) {
 func (w *world) configure(_ context.Context, d devCmd) error {
 	c := w.cfg
 	c.NATS.URL, c.Redis.URL = w.nats.URL(), w.redisURL
-	c.Listener.Addr, c.Listener.AdminAddr, c.Listener.PublicURL = d.Listener, "127.0.0.1:0", "http://"+d.Listener
+	hooks, err := chosen(d.Listener)
+	if err != nil {
+		return fmt.Errorf("--listener: %w", err)
+	}
+	c.Listener.Addr, c.Listener.AdminAddr, c.Listener.PublicURL = hooks, "127.0.0.1:0", "http://"+hooks
 	c.Worker.Addr, c.Worker.AdminAddr = d.Ask, "127.0.0.1:0"
 	c.Listener.AddressKey = subscriptions.NewSecret(rand.Text())
 	var key [32]byte

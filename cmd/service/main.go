@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/rescindhq/rescind/cmd/config"
 )
 
@@ -73,6 +75,7 @@ func run(
 		return ExitOK
 	}
 	log := cfg.Log.Logger(stderr).With("service", string(role))
+	RouteRedisLog(log)
 	service, err := open(ctx, cfg, log)
 	if err == nil {
 		err = service.Run(ctx)
@@ -97,4 +100,15 @@ func Version() string {
 		}
 	}
 	return v
+}
+
+// RouteRedisLog sends what the Redis client would print by itself to log, for
+// the whole process.
+func RouteRedisLog(log *slog.Logger) { redis.SetLogger(redisLog{log}) }
+
+type redisLog struct{ log *slog.Logger }
+
+// Printf is what the client calls.
+func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
+	l.log.WarnContext(ctx, "redis client", "said", fmt.Sprintf(format, v...))
 }

@@ -20,6 +20,10 @@ import (
 	"github.com/rescindhq/rescind/events/stream"
 )
 
+// changesAtOnce is how many changes a worker applies together at most: with
+// many tenants a larger batch makes fewer calls.
+const changesAtOnce = 1024
+
 // Worker applies changes, refreshes entries, and answers questions.
 type Worker struct {
 	*core
@@ -142,11 +146,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.close()
 	w.log.InfoContext(ctx, "worker serves", "asks", w.Addr(), "admin", w.AdminAddr())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return w.stream.ConsumeChanges(ctx, stream.ConsumeOptions{}, w.worker.Apply) })
+	g.Go(func() error {
+		return w.stream.ConsumeChanges(ctx, stream.ConsumeOptions{Batch: changesAtOnce}, w.worker.Apply)
+	})
 	g.Go(func() error { return w.stream.ConsumeRefreshes(ctx, w.cfg.Worker.Fetchers, w.worker.Refresh) })
 	g.Go(func() error { return serve(ctx, w.asks, w.asksOn) })
 	g.Go(func() error { return serve(ctx, w.admin, w.adminOn) })
 	err := g.Wait()
+	w.worker.Wait()
 	w.log.InfoContext(context.WithoutCancel(ctx), "worker stopped")
 	return err
 }
