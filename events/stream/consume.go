@@ -23,6 +23,7 @@ const (
 	firstRetry    = 100 * time.Millisecond // of setting up a consumer again, doubling
 	lastRetry     = 2 * time.Second        // up to this
 	fleetBatches  = 16                     // batches that all workers may have in hand
+	defaultWait   = 5 * time.Second        // AckWait
 )
 
 // errLost says that the consumer or the way to it is gone; set it up again.
@@ -35,8 +36,10 @@ type ConsumeOptions struct {
 	Durable string
 	// Batch is the most that one call of the handler gets; 0 means 256.
 	Batch int
-	// AckWait is after how long a change that was not settled is delivered
-	// again; 0 means 30 s.
+	// AckWait is after how long a change is delivered again that was lost on
+	// its way here, or whose acknowledgement was, as when a connection dies;
+	// 0 means 5 s. What is in hand is held for six times as long, and longer if
+	// [Message.InProgress] is called.
 	AckWait time.Duration
 }
 
@@ -48,7 +51,7 @@ func (o ConsumeOptions) withDefaults() ConsumeOptions {
 		o.Batch = 256
 	}
 	if o.AckWait <= 0 {
-		o.AckWait = 30 * time.Second
+		o.AckWait = defaultWait
 	}
 	return o
 }
@@ -105,8 +108,9 @@ func (s *Stream) consume(
 	}
 	in := &intake{
 		arrived: make(chan Message, 2*o.Batch), stopped: make(chan struct{}), lost: make(chan error, 1),
-		most: o.Batch, handle: handle,
+		most: o.Batch, handle: handle, held: map[uint64]held{},
 	}
+	defer in.extend(o.AckWait)()
 	cc, err := cons.Consume(func(raw jetstream.Msg) { in.put(s.message(raw)) },
 		jetstream.PullMaxMessages(2*o.Batch), jetstream.PullExpiry(pullExpiry),
 		jetstream.PullHeartbeat(pullHeartbeat),
@@ -126,64 +130,6 @@ func (s *Stream) consume(
 		}
 	}
 }
-
-// intake is what was delivered and not yet handled.
-type intake struct {
-	arrived chan Message
-	stopped chan struct{}
-	lost    chan error
-	most    int
-	handle  func(context.Context, []Message)
-}
-
-func (in *intake) put(m Message) {
-	select {
-	case in.arrived <- m:
-	case <-in.stopped:
-		giveBack(m, 0)
-	}
-}
-
-// note passes on that the consumer must be set up again. Other errors the
-// client mends by itself: after a reconnect or a new leader it asks anew.
-func (in *intake) note(err error) {
-	for _, e := range []error{
-		nats.ErrNoResponders, jetstream.ErrConsumerDeleted, jetstream.ErrConsumerNotFound,
-		jetstream.ErrNoHeartbeat, jetstream.ErrServerShutdown, jetstream.ErrBadRequest,
-		jetstream.ErrConnectionClosed,
-	} {
-		if errors.Is(err, e) {
-			select {
-			case in.lost <- err:
-			default:
-			}
-			return
-		}
-	}
-}
-
-// take handles what is there without waiting for more; when ctx has ended it
-// gives it back.
-func (in *intake) take(ctx context.Context, first Message) {
-	batch := append(make([]Message, 0, min(in.most, 1+len(in.arrived))), first)
-	for len(batch) < in.most && len(in.arrived) > 0 {
-		batch = append(batch, <-in.arrived)
-	}
-	if ctx.Err() == nil {
-		in.handle(ctx, batch)
-	}
-	delay := leftDelay
-	if ctx.Err() != nil {
-		delay = 0
-	}
-	for _, m := range batch {
-		giveBack(m, delay)
-	}
-}
-
-// giveBack naks a message unless it is settled. Its error means that it was,
-// or that the connection is closed and the message comes again by itself.
-func giveBack(m Message, delay time.Duration) { _ = m.Nak(delay) }
 
 // drain stops the deliveries and takes what was on its way. Where a consumer
 // was lost that is handled, not given back: the server that would hear of it

@@ -12,8 +12,9 @@
 //
 // A change is stored when [Stream.Publish] returns without an error, never
 // before. It is delivered at least once to every durable consumer, until it is
-// acknowledged; after an outage too. What cannot be handled goes to DEAD and is
-// acknowledged only once DEAD has it ([Message.Dead]).
+// acknowledged; what an outage took along comes again within seconds
+// ([ConsumeOptions]). What cannot be handled goes to DEAD and is acknowledged
+// only once DEAD has it ([Message.Dead]).
 //
 // "Stored" is as durable as the stream: [Open] refuses one that loses changes
 // by its configuration and warns of one replica. Whether the server syncs every
@@ -26,6 +27,14 @@
 // server that held it in memory or with the worker that took it; what is lost
 // is a head start, since the next reader asks for itself. A lock may end before
 // its holder does; writes are guarded by revisions, not by locks.
+//
+// # One message, one change
+//
+// Every change is a message of its own, with its own id and its own receipt;
+// none waits for company. Atomic batches are not used: with one replica the
+// server (2.15) builds a file store for each and syncs it, some milliseconds on
+// a disk however little it holds and whether or not every write is synced; and
+// one id that is known already refuses them all.
 //
 // # Servers
 //
