@@ -17,16 +17,17 @@ const (
 	jsonType    = "application/json"
 )
 
-// envelope is CloudEvents 1.0 in structured JSON, as far as we use it.
-type envelope struct {
-	SpecVersion     string          `json:"specversion"`
-	ID              string          `json:"id"`
-	Source          string          `json:"source"`
-	Type            string          `json:"type"`
-	Subject         string          `json:"subject,omitempty"`
-	Time            *time.Time      `json:"time,omitempty"`
-	DataContentType string          `json:"datacontenttype,omitempty"`
-	Data            json.RawMessage `json:"data"`
+// envelope is CloudEvents 1.0 in structured JSON, as far as we use it. It is
+// written with its data and read with the data still raw.
+type envelope[D changeData | json.RawMessage] struct {
+	SpecVersion     string     `json:"specversion"`
+	ID              string     `json:"id"`
+	Source          string     `json:"source"`
+	Type            string     `json:"type"`
+	Subject         string     `json:"subject,omitempty"`
+	Time            *time.Time `json:"time,omitempty"`
+	DataContentType string     `json:"datacontenttype,omitempty"`
+	Data            D          `json:"data"`
 }
 
 type changeData struct {
@@ -43,23 +44,24 @@ func Encode(c Change) ([]byte, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
-	data, err := json.Marshal(changeData{
-		Home: c.Home, Tags: c.Tags, Source: c.Source, Reasons: c.Reasons, Occurred: optional(c.Occurred),
+	b, err := json.Marshal(envelope[changeData]{
+		SpecVersion: specVersion, ID: c.ID, Type: ChangeType, Source: sourceOf(c.Home),
+		Subject: string(c.Tenant), Time: optional(c.Received), DataContentType: jsonType,
+		Data: changeData{
+			Home: c.Home, Tags: c.Tags, Source: c.Source, Reasons: c.Reasons, Occurred: optional(c.Occurred),
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode change %q: %w", c.ID, err)
 	}
-	return json.Marshal(envelope{
-		SpecVersion: specVersion, ID: c.ID, Type: ChangeType, Source: sourceOf(c.Home),
-		Subject: string(c.Tenant), Time: optional(c.Received), DataContentType: jsonType, Data: data,
-	})
+	return b, nil
 }
 
 // Decode reads a change and checks it. It ignores attributes and members it
 // does not know, so that a newer writer can add some, and refuses another
 // type or specification version by name.
 func Decode(b []byte) (Change, error) {
-	var e envelope
+	var e envelope[json.RawMessage]
 	if err := json.Unmarshal(b, &e); err != nil {
 		return Change{}, fmt.Errorf("decode envelope: %w", err)
 	}

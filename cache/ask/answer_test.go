@@ -19,7 +19,8 @@ import (
 
 func TestGranted(t *testing.T) {
 	b := open(t, nil)
-	got := decided(t, b.post(question(someone, `{"name":"permission/ReadMessages+scope/ReadMessages"}`, anywhere, ""), nil))
+	both := `{"name":"permission/ReadMessages+scope/ReadMessages"}`
+	got := decided(t, b.post(question(someone, both, anywhere, ""), nil))
 	e := b.filler.result
 	yes := true
 	want := reply{Decision: &yes}
@@ -43,9 +44,11 @@ func TestStates(t *testing.T) {
 		missing       []string
 		reason        map[string]string
 	}{
-		"absent and covered":         {"permission/EditUsers", "denied", []string{"permission/EditUsers"}, nil},
-		"absent, with a reason":      {"feature/Fax", "denied", []string{"feature/Fax"}, map[string]string{"feature/Fax": "AccountLimitation"}},
-		"one of two denied":          {"permission/ReadMessages+permission/X", "denied", []string{"permission/X"}, nil},
+		"absent and covered": {"permission/EditUsers", "denied", []string{"permission/EditUsers"}, nil},
+		"absent, with a reason": {"feature/Fax", "denied", []string{"feature/Fax"},
+			map[string]string{"feature/Fax": "AccountLimitation"}},
+		"one of two denied": {"permission/ReadMessages+permission/X", "denied",
+			[]string{"permission/X"}, nil},
 		"of a kind not read":         {"role/1", "unknown", nil, nil},
 		"one of two not read":        {"permission/ReadMessages+role/1", "unknown", nil, nil},
 		"denied whatever is unknown": {"role/1+permission/X", "denied", []string{"permission/X"}, nil},

@@ -148,7 +148,9 @@ func refused(t *testing.T, w *httptest.ResponseRecorder, status int, says string
 // question builds a body from the four entities as JSON; an empty one is left out.
 func question(subject, action, resource, ctx string) string {
 	var parts []string
-	for _, p := range [][2]string{{"subject", subject}, {"action", action}, {"resource", resource}, {"context", ctx}} {
+	for _, p := range [][2]string{
+		{"subject", subject}, {"action", action}, {"resource", resource}, {"context", ctx},
+	} {
 		if p[1] != "" {
 			parts = append(parts, `"`+p[0]+`":`+p[1])
 		}

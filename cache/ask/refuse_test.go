@@ -23,35 +23,38 @@ const (
 func TestBadQuestions(t *testing.T) {
 	b := open(t, nil)
 	for name, c := range map[string]struct{ body, says string }{
-		"no subject":             {question("", reads, anywhere, ""), "subject.type is missing"},
-		"a null subject":         {question("null", reads, anywhere, ""), "subject.type is missing"},
-		"no subject type":        {question(`{"id":"42"}`, reads, anywhere, ""), "subject.type is missing"},
-		"an empty subject type":  {question(`{"type":"","id":"42"}`, reads, anywhere, ""), "subject.type is missing"},
-		"no subject id":          {question(`{"type":"user"}`, reads, anywhere, ""), "subject.id is missing"},
-		"an empty subject id":    {question(`{"type":"user","id":""}`, reads, anywhere, ""), "subject.id is missing"},
-		"no action":              {question(someone, "", anywhere, ""), "action.name is missing"},
-		"no action name":         {question(someone, "{}", anywhere, ""), "action.name is missing"},
-		"no resource":            {question(someone, reads, "", ""), "resource.type is missing"},
-		"no resource type":       {question(someone, reads, `{"id":"1"}`, ""), "resource.type is missing"},
-		"no resource id":         {question(someone, reads, `{"type":"account"}`, ""), "resource.id is missing"},
-		"a numeric subject id":   {question(`{"type":"user","id":42}`, reads, anywhere, ""), "not a question"},
-		"a subject as a string":  {question(`"42"`, reads, anywhere, ""), "not a question"},
-		"an action as a list":    {question(someone, `["read"]`, anywhere, ""), "not a question"},
-		"a boolean action name":  {question(someone, `{"name":true}`, anywhere, ""), "not a question"},
-		"a numeric type":         {question(someone, reads, `{"type":1,"id":"1"}`, ""), "not a question"},
-		"properties as a string": {question(someone, reads, `{"type":"account","id":"1","properties":"x"}`, ""), "not a question"},
-		"a context as a string":  {question(someone, reads, anywhere, `"now"`), "not a question"},
-		"a list":                 {"[]", "not a question"},
-		"a number":               {"7", "not a question"},
-		"null":                   {"null", "subject.type is missing"},
-		"an empty body":          {"", "not a question"},
-		"a cut body":             {usual[:len(usual)-3], "not a question"},
-		"something behind it":    {usual + "{}", "not a question"},
-		"no JSON":                {"subject=42", "not a question"},
-		"a grant of no kind":     {question(someone, `{"name":"ReadMessages"}`, anywhere, ""), "action.name"},
-		"an empty grant":         {question(someone, `{"name":"permission/A+"}`, anywhere, ""), "action.name"},
-		"a reserved field":       {question(someone, `{"name":"_until"}`, anywhere, ""), "action.name"},
-		"a reason as a grant":    {question(someone, `{"name":"why/feature/Fax"}`, anywhere, ""), "action.name"},
+		"no subject":      {question("", reads, anywhere, ""), "subject.type is missing"},
+		"a null subject":  {question("null", reads, anywhere, ""), "subject.type is missing"},
+		"no subject type": {question(`{"id":"42"}`, reads, anywhere, ""), "subject.type is missing"},
+		"an empty subject type": {question(`{"type":"","id":"42"}`, reads, anywhere, ""),
+			"subject.type is missing"},
+		"no subject id": {question(`{"type":"user"}`, reads, anywhere, ""), "subject.id is missing"},
+		"an empty subject id": {question(`{"type":"user","id":""}`, reads, anywhere, ""),
+			"subject.id is missing"},
+		"no action":             {question(someone, "", anywhere, ""), "action.name is missing"},
+		"no action name":        {question(someone, "{}", anywhere, ""), "action.name is missing"},
+		"no resource":           {question(someone, reads, "", ""), "resource.type is missing"},
+		"no resource type":      {question(someone, reads, `{"id":"1"}`, ""), "resource.type is missing"},
+		"no resource id":        {question(someone, reads, `{"type":"account"}`, ""), "resource.id is missing"},
+		"a numeric subject id":  {question(`{"type":"user","id":42}`, reads, anywhere, ""), "not a question"},
+		"a subject as a string": {question(`"42"`, reads, anywhere, ""), "not a question"},
+		"an action as a list":   {question(someone, `["read"]`, anywhere, ""), "not a question"},
+		"a boolean action name": {question(someone, `{"name":true}`, anywhere, ""), "not a question"},
+		"a numeric type":        {question(someone, reads, `{"type":1,"id":"1"}`, ""), "not a question"},
+		"properties as a string": {question(someone, reads, `{"type":"account","id":"1","properties":"x"}`, ""),
+			"not a question"},
+		"a context as a string": {question(someone, reads, anywhere, `"now"`), "not a question"},
+		"a list":                {"[]", "not a question"},
+		"a number":              {"7", "not a question"},
+		"null":                  {"null", "subject.type is missing"},
+		"an empty body":         {"", "not a question"},
+		"a cut body":            {usual[:len(usual)-3], "not a question"},
+		"something behind it":   {usual + "{}", "not a question"},
+		"no JSON":               {"subject=42", "not a question"},
+		"a grant of no kind":    {question(someone, `{"name":"ReadMessages"}`, anywhere, ""), "action.name"},
+		"an empty grant":        {question(someone, `{"name":"permission/A+"}`, anywhere, ""), "action.name"},
+		"a reserved field":      {question(someone, `{"name":"_until"}`, anywhere, ""), "action.name"},
+		"a reason as a grant":   {question(someone, `{"name":"why/feature/Fax"}`, anywhere, ""), "action.name"},
 		"too many grants": {question(someone, `{"name":"`+strings.Repeat("scope/a+", 64)+`scope/a"}`, anywhere, ""),
 			"65 grants, the limit is 64"},
 		"a long subject": {question(`{"type":"user","id":"`+strings.Repeat("x", 257)+`"}`, reads, anywhere, ""),
@@ -69,7 +72,9 @@ func TestBadQuestions(t *testing.T) {
 
 func TestContentTypeMustBeJSON(t *testing.T) {
 	b := open(t, nil)
-	for _, ct := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", ";"} {
+	for _, ct := range []string{
+		"", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", ";",
+	} {
 		w := b.post(usual, func(r *http.Request) { r.Header.Set("Content-Type", ct) })
 		refused(t, w, http.StatusBadRequest, "Content-Type")
 	}
@@ -190,7 +195,8 @@ func TestTheStoreIsAway(t *testing.T) {
 
 func FuzzQuestion(f *testing.F) {
 	f.Add([]byte(usual))
-	f.Add([]byte(question(someone, reads, `{"type":"folder","id":"1","properties":{"tenant":"2"}}`, `{"time":1}`)))
+	item := `{"type":"folder","id":"1","properties":{"tenant":"2"}}`
+	f.Add([]byte(question(someone, reads, item, `{"time":1}`)))
 	f.Add([]byte(question(someone, `{"name":"a/b+c/d"}`, anywhere, "null")))
 	f.Add([]byte("\xff{}"))
 	f.Fuzz(func(t *testing.T, body []byte) {
