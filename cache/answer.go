@@ -32,6 +32,10 @@ type PartSpec struct {
 	// Life is how long it may be kept, at most [Ceiling], counted from the
 	// start of its fetch.
 	Life time.Duration
+	// Own says that it tells of the subject's rights, as a role's definition does
+	// and a vendor's dictionary does not: it is used only if it was fetched after
+	// the subject's last change, and the answer is no fresher than it.
+	Own bool
 	// Fetch reads it from the provider.
 	Fetch func(context.Context) ([]byte, error)
 }
@@ -42,7 +46,8 @@ type Stamp struct {
 	Fence  FenceID `json:"fence"`
 }
 
-// Session is one fetch of one entry, seen from the provider's side.
+// Session is one fetch of one entry, seen from the provider's side. It is for
+// one goroutine at a time.
 type Session interface {
 	// Stamp is the number of this fetch: whatever is read from now on is at
 	// least as fresh as it.

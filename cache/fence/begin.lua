@@ -9,9 +9,11 @@
 --       6 ceiling, ms
 --       7 1 for a part: it must be of this fence, not below the floor, and
 --         have half its life left unless somebody is fetching it already
+--       8 a tag whose last change is asked for; '' none
 --
 -- RETURNS  {'live', now ms, field, value, ...}
---          {'lease', now ms, number, fence nonce, made}
+--          {'lease', now ms, number, fence nonce, made, number of the tag's
+--             last change, 0 if none is known}
 --          {'busy', now ms, the other's begin ms, the other's remaining ms}
 --   made is 1 if there was no fence: what lies under the index was vouched for
 --   by one that is lost, so the caller drains the tenant before it goes on.
@@ -30,7 +32,7 @@ local function satisfies()
   if not (began and number) or not ahead(deadline, ceiling_ms) or began > now_ms then return false, false end
   if number > h.last then return false, false end
   if part then
-    local alive = f[4] == h.nonce and number >= h.floor
+    local alive = f[4] == h.nonce and number >= h.floor and number >= version
     return alive and deadline - now_ms >= (deadline - began) / 2, alive
   end
   if as_of < 0 or version > h.last then return false, true end
@@ -41,7 +43,12 @@ local held = redis.call('HMGET', lease, 'nonce', 'asof', 'number', 'fence', 'mad
 local left = redis.call('PTTL', lease)
 local busy = held[2] and left > 0 and left <= lease_ms
 -- The client asks again when a reply was lost: the lease is its own.
-if busy and held[1] == ARGV[1] then return { 'lease', held[2], held[3], held[4], held[5] } end
+local function changed()
+  return redis.call('ZSCORE', fence, 't:' .. ARGV[8]) or '0'
+end
+if busy and held[1] == ARGV[1] then
+  return { 'lease', held[2], held[3], held[4], held[5], changed() }
+end
 
 local good, alive = satisfies()
 
@@ -61,4 +68,4 @@ redis.call('DEL', lease)
 redis.call('HSET', lease, 'nonce', ARGV[1], 'number', fmt(number), 'fence', h.nonce, 'asof', fmt(now_ms),
   'made', fmt(made))
 redis.call('PEXPIRE', lease, lease_ms)
-return { 'lease', fmt(now_ms), fmt(number), h.nonce, fmt(made) }
+return { 'lease', fmt(now_ms), fmt(number), h.nonce, fmt(made), changed() }

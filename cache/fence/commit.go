@@ -26,9 +26,12 @@ type Fill struct {
 	Used []Used
 	// Life is how long it may be kept, counted from the start of the fetch.
 	Life time.Duration
-	// Limit is a deadline not to be exceeded: the provider's own, or that of
-	// the entry which is replaced. Zero means none.
+	// Limit is a deadline not to be exceeded: the provider's own, that of a part,
+	// or that of the entry which is replaced. Zero means none.
 	Limit time.Time
+	// AsOf is when the oldest of the parts was fetched; zero if there is none.
+	// The entry's is the earlier of this and the start of the fetch.
+	AsOf time.Time
 }
 
 // Outcome is what commit did.
@@ -109,13 +112,9 @@ func (s *Store) commitArgs(l *Lease, f Fill) (args []any, keys []string, err err
 		return nil, nil, fmt.Errorf("%d tags, the limit is %d", len(tags), MaxTags)
 	}
 	keys = []string{s.keys.Fence(l.Home), s.keys.Named(l.Home, l.Name), s.keys.Lease(l.Home, l.Name)}
-	limit := int64(0)
-	if !f.Limit.IsZero() {
-		limit = f.Limit.UnixMilli()
-	}
 	args = []any{
 		s.keys.Base(l.Home), string(l.Name), s.keys.Changed(l.Home), l.nonce,
-		LeaseLife.Milliseconds(), cache.Ceiling.Milliseconds(), f.Life.Milliseconds(), limit,
+		LeaseLife.Milliseconds(), cache.Ceiling.Milliseconds(), f.Life.Milliseconds(), unixMilli(f.Limit), unixMilli(f.AsOf),
 		cache.Settled.Microseconds(), Window.Microseconds(), maxMembers, len(tags),
 	}
 	for _, t := range tags {
@@ -167,4 +166,12 @@ func oldest(own cache.Version, f Fill) []stampedTag {
 		}
 	}
 	return tags
+}
+
+// unixMilli is 0 for the zero time.
+func unixMilli(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
 }

@@ -4,9 +4,10 @@
 -- ARGV  1 base key   2 name of the entry or part   3 channel
 --       4 nonce of the begin   5 life of a lease, ms   6 ceiling, ms
 --       7 wanted life, ms   8 deadline not to be exceeded, unix ms, 0 none
---       9 settled, us: how long after a change a fetch confirms
---       10 window, us: how long stamps are kept   11 most members of the fence
---       12 number of tags, then for each: text, number (0: the lease's), name
+--       9 as-of of the oldest part, unix ms, 0 none
+--       10 settled, us: how long after a change a fetch confirms
+--       11 window, us: how long stamps are kept   12 most members of the fence
+--       13 number of tags, then for each: text, number (0: the lease's), name
 --          of the thing it came with ('' none)
 --       then number of those things, then for each: name, number, fence nonce
 --       then field and value in turn
@@ -21,7 +22,7 @@
 local fence, key, lease = KEYS[1], KEYS[2], KEYS[3]
 local base, name, channel, nonce = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease_ms, ceiling_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
-local at = 12
+local at = 13
 local function take()
   at = at + 1
   return ARGV[at - 1]
@@ -67,13 +68,15 @@ for i, tag in ipairs(tags) do
   tag.listed = tonumber(scores[2 * i] or nil) or 0
   if stamp > tag.number then return refuse('tag:' .. tag.text, tag.thing) end
   if tag.listed > now_ms and redis.call('EXISTS', tag.key) == 0 then return refuse('index:' .. tag.text, '') end
-  if tag.number - stamp < tonumber(ARGV[9]) then confirmed = '0' end
+  if tag.number - stamp < tonumber(ARGV[10]) then confirmed = '0' end
 end
 
-local deadline = began + math.min(tonumber(ARGV[7]), ceiling_ms)
+local as_of = began
+if tonumber(ARGV[9]) > 0 then as_of = math.min(began, tonumber(ARGV[9])) end
+local deadline = math.min(began + tonumber(ARGV[7]), as_of + ceiling_ms)
 local limit = tonumber(ARGV[8])
 if limit > 0 then deadline = math.min(deadline, limit) end
-local outcome = { 'stored', fmt(now_ms), fmt(began), fmt(deadline), fmt(version), confirmed }
+local outcome = { 'stored', fmt(now_ms), fmt(as_of), fmt(deadline), fmt(version), confirmed }
 if not ahead(deadline, ceiling_ms) then
   redis.call('DEL', lease)
   outcome[1] = 'late'
@@ -88,7 +91,7 @@ for _, tag in ipairs(tags) do
   if deadline > tag.listed then redis.call('ZADD', fence, fmt(deadline), 'i:' .. tag.text) end
 end
 redis.call('DEL', key)
-redis.call('HSET', key, '_asof', fmt(began), '_until', fmt(deadline), '_version', fmt(version),
+redis.call('HSET', key, '_asof', fmt(as_of), '_until', fmt(deadline), '_version', fmt(version),
   '_confirmed', confirmed)
 if string.sub(name, 1, 2) == 'p:' then redis.call('HSET', key, '_fence', h.nonce) end
 while at < #ARGV do
@@ -106,6 +109,6 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', fence, 1, now_ms, 'LIMIT', 0
   local text = string.sub(member, 3)
   prune_index(base, base .. 't:' .. text, fence, text, 100, ceiling_ms)
 end
-prune_stamps(fence, h, tonumber(ARGV[10]), tonumber(ARGV[11]))
+prune_stamps(fence, h, tonumber(ARGV[11]), tonumber(ARGV[12]))
 redis.call('PEXPIRE', fence, KEEP_MS)
 return outcome

@@ -97,7 +97,10 @@ type Lease struct {
 	Name  cache.Name
 	AsOf  time.Time
 	Stamp cache.Stamp
-	nonce string
+	// Changed is the number of the last change of the entry's subject, 0 if
+	// none is known: what is kept from before it may be from before the change.
+	Changed cache.Version
+	nonce   string
 }
 
 // Begin asks for an entry or part. If the tenant's fence is missing it is made
@@ -130,7 +133,7 @@ func (s *Store) begin(ctx context.Context, h events.Home, n cache.Name, w Want) 
 		asOf = w.After.UnixMilli()
 	}
 	reply, err := s.scripts.begin.Run(ctx, s.rdb, keys, nonce, newNonce(), asOf, w.Version.String(),
-		LeaseLife.Milliseconds(), cache.Ceiling.Milliseconds(), flag(!n.IsEntry())).StringSlice()
+		LeaseLife.Milliseconds(), cache.Ceiling.Milliseconds(), flag(!n.IsEntry()), n.SubjectTag()).StringSlice()
 	if err != nil {
 		return Begun{}, false, fmt.Errorf("begin %s %s: %w", h, n, err)
 	}
@@ -148,7 +151,8 @@ func (s *Store) begin(ctx context.Context, h events.Home, n cache.Name, w Want) 
 		b.Other, b.OtherLeft = millis(rest[0]), time.Duration(number(rest[1]))*time.Millisecond
 	default:
 		stamp := cache.Stamp{Number: cache.Version(number(rest[0])), Fence: cache.FenceID(number(rest[1]))}
-		b.Lease = &Lease{Home: h, Name: n, AsOf: b.Clock, Stamp: stamp, nonce: nonce}
+		changed := cache.Version(number(rest[3]))
+		b.Lease = &Lease{Home: h, Name: n, AsOf: b.Clock, Stamp: stamp, Changed: changed, nonce: nonce}
 		made = rest[2] == "1"
 	}
 	return b, made, nil
@@ -213,4 +217,10 @@ func StampOf(live map[string]string) (cache.Stamp, error) {
 		return cache.Stamp{}, fmt.Errorf("fence nonce %.40q of a part", live["_fence"])
 	}
 	return cache.Stamp{Number: v, Fence: cache.FenceID(id)}, nil
+}
+
+// LifeOf reads from the fields of a live part when its fetch began and when it
+// ends.
+func LifeOf(live map[string]string) (asOf, until time.Time) {
+	return millis(live[cache.FieldAsOf]), millis(live[cache.FieldUntil])
 }

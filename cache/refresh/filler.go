@@ -217,9 +217,10 @@ func (f *Filler) try(ctx context.Context, reader Reader, s *session, limit time.
 	}
 	tags := append([]events.Tag{events.SubjectTag(s.ref.Subject)}, answer.Tags...)
 	o, err := f.Store.Commit(ctx, s.lease, fence.Fill{
-		Fields: fields, Tags: tags, Used: s.used, Life: f.Life, Limit: earlier(limit, answer.Expires),
+		Fields: fields, Tags: tags, Used: s.used, Life: f.Life,
+		Limit: earlier(s.until, earlier(limit, answer.Expires)), AsOf: s.asOf,
 	})
-	r := Result{Entry: cache.Entry{Facts: answer.Facts, AsOf: s.lease.AsOf}, Fetched: true}
+	r := Result{Entry: cache.Entry{Facts: answer.Facts, AsOf: earlier(s.asOf, s.lease.AsOf)}, Fetched: true}
 	if err != nil {
 		// It cannot be kept; who waited gets it all the same, unless something
 		// older than the fetch went into it: nobody has judged that.
@@ -232,7 +233,7 @@ func (f *Filler) try(ctx context.Context, reader Reader, s *session, limit time.
 	}
 	f.Metrics.committed(s.ref.Provider, o)
 	if o.Refused == "" {
-		r.Until, r.Version, r.Confirmed, r.Stored = o.Until, o.Version, o.Confirmed, o.Stored
+		r.AsOf, r.Until, r.Version, r.Confirmed, r.Stored = o.AsOf, o.Until, o.Version, o.Confirmed, o.Stored
 		return r, true, nil
 	}
 	f.Log.DebugContext(ctx, "fenced", "provider", s.ref.Provider, "tenant", s.ref.Tenant,

@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/cache/fence"
@@ -18,6 +19,8 @@ type session struct {
 	refused map[string]bool // over all tries of the fill
 	kept    []string        // what was kept elsewhere, over all tries
 	old     bool            // some of it is older than this try
+	asOf    time.Time       // when the first of the subject's own parts was fetched; zero if there is none
+	until   time.Time       // when the first of the parts ends; likewise
 }
 
 var _ cache.Session = (*session)(nil)
@@ -25,6 +28,7 @@ var _ cache.Session = (*session)(nil)
 // under starts another try.
 func (s *session) under(l *fence.Lease) *session {
 	s.lease, s.used, s.old = l, nil, false
+	s.asOf, s.until = time.Time{}, time.Time{}
 	return s
 }
 
@@ -59,8 +63,12 @@ const fieldData = "data"
 func (s *session) Part(ctx context.Context, spec cache.PartSpec) ([]byte, error) {
 	var data []byte
 	var stamp cache.Stamp
+	var want fence.Want
+	if spec.Own {
+		want.Version = s.lease.Changed
+	}
 	for range partTries {
-		lease, live, err := s.filler.await(ctx, s.ref.Home, cache.PartName(spec.Name), fence.Want{})
+		lease, live, err := s.filler.await(ctx, s.ref.Home, cache.PartName(spec.Name), want)
 		if err != nil {
 			return nil, fmt.Errorf("part %s: %w", spec.Name, err)
 		}
@@ -69,6 +77,11 @@ func (s *session) Part(ctx context.Context, spec cache.PartSpec) ([]byte, error)
 				return nil, fmt.Errorf("part %s: %w", spec.Name, err)
 			}
 			data = []byte(live[fieldData])
+			asOf, until := fence.LifeOf(live)
+			s.until = earlier(s.until, until)
+			if spec.Own {
+				s.asOf = earlier(s.asOf, asOf)
+			}
 			break
 		}
 		var ok bool

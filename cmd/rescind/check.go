@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,14 +32,24 @@ func (checkCmd) Help() string {
   rescind check ringcentral 37439510 8475874957 permission/ReadMessages scope/ReadMessages --json`
 }
 
-// errNotGranted is the exit status of a check that found no right.
-var errNotGranted = errors.New("not granted")
+// noRight is the exit status of a check that found no right.
+type noRight struct{ state cache.State }
+
+func (n noRight) Error() string { return n.state.String() }
+
+// ExitCode tells denied from unknown.
+func (n noRight) ExitCode() int {
+	if n.state == cache.Denied {
+		return 2
+	}
+	return 3
+}
 
 // Run asks and prints. It errs unless everything is granted.
 func (c checkCmd) Run(ctx context.Context, t terminal) error {
 	worker, err := lookup.NewHTTP(lookup.HTTPOptions{URL: c.Worker, Token: c.Token})
 	if err != nil {
-		return err
+		return fmt.Errorf("--worker (want http://host:port): %w", err)
 	}
 	need := make([]cache.Grant, len(c.Grants))
 	for i, g := range c.Grants {
@@ -59,7 +69,7 @@ func (c checkCmd) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	if !d.Allowed() {
-		return fmt.Errorf("%s: %w", d.State, errNotGranted)
+		return noRight{d.State}
 	}
 	return nil
 }
@@ -68,25 +78,42 @@ func (c checkCmd) print(t terminal, d lookup.Decision) error {
 	if c.JSON {
 		return json.NewEncoder(t.out).Encode(map[string]any{
 			"state": d.State.String(), "as_of": d.AsOf, "until": d.Until, "version": d.Version.String(),
-			"basis": d.Basis, "covers": d.Covers, "confirmed": d.Confirmed, "reasons": d.Reasons,
+			"basis": d.Basis, "covers": d.Covers, "confirmed": d.Confirmed, "width": d.Widths,
+			"missing": d.Missing, "reason": d.Reasons, "message": d.Message,
 		})
 	}
-	now := time.Now()
-	rows := [][2]string{
-		{"state", d.State.String()},
-		{"age", d.Age(now).Round(time.Millisecond).String()},
-		{"usable for", max(0, d.Until.Sub(now)).Round(time.Millisecond).String()},
-		{"version", d.Version.String()}, {"basis", d.Basis}, {"covers", joinKinds(d.Covers)},
-	}
-	for g, why := range d.Reasons {
-		rows = append(rows, [2]string{"why not " + string(g), why})
-	}
-	for _, r := range rows {
+	for _, r := range c.rows(d, time.Now()) {
+		if r[1] == "" {
+			continue
+		}
 		if _, err := fmt.Fprintf(t.out, "%-12s %s\n", r[0], r[1]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// rows are what is printed for people; those without a value are left out.
+func (c checkCmd) rows(d lookup.Decision, now time.Time) [][2]string {
+	rows := [][2]string{{"state", d.State.String()}, {"message", d.Message}}
+	for _, text := range c.Grants {
+		g := cache.Grant(text)
+		switch {
+		case d.Widths[g] != "":
+			rows = append(rows, [2]string{"granted", text + ": " + d.Widths[g]})
+		case slices.Contains(d.Missing, g):
+			rows = append(rows, [2]string{"denied", strings.TrimSuffix(text+": "+d.Reasons[g], ": ")})
+		}
+	}
+	if d.AsOf.IsZero() {
+		return rows
+	}
+	rows = append(rows, [2]string{"age", d.Age(now).Round(time.Millisecond).String()})
+	if d.Version != 0 {
+		rows = append(rows, [2]string{"usable for", max(0, d.Until.Sub(now)).Round(time.Millisecond).String()},
+			[2]string{"version", d.Version.String()})
+	}
+	return append(rows, [2]string{"basis", d.Basis}, [2]string{"covers", joinKinds(d.Covers)})
 }
 
 func joinKinds(kinds []cache.Kind) string {

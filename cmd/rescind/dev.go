@@ -28,7 +28,8 @@ type devCmd struct {
 
 // Help is what --help adds.
 func (devCmd) Help() string {
-	return `Nothing outlives the command: NATS keeps its files in a temporary folder.
+	return `Nothing outlives the command: NATS keeps its files in a temporary folder. A Redis that
+you give keeps keys of the simulated account, which end by themselves within a day.
 
 Examples:
   rescind dev                       the tour, then serve until Ctrl-C

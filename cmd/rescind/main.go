@@ -6,12 +6,13 @@
 //	rescind events list           what is in the stream of changes
 //	rescind scopes ringcentral    what an app may hold at a provider
 //
-// Exit codes: 0 done; 1 something went wrong, or a check was not granted; 80
-// the command line is wrong.
+// Exit codes: 0 done, or granted; 1 something went wrong; 80 the command line is
+// wrong. A check that found no right ends with 2 (denied) or 3 (unknown).
 package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -24,7 +25,7 @@ import (
 
 type commands struct {
 	Dev    devCmd    `cmd:"" help:"Run everything in one process, with a short tour."`
-	Check  checkCmd  `cmd:"" help:"Ask a worker what a subject may do. Exit status 0 only if granted."`
+	Check  checkCmd  `cmd:"" help:"Ask a worker what a subject may do. Exit status 0 granted, 2 denied, 3 unknown."`
 	Events eventsCmd `cmd:"" help:"Look at the stream of changes."`
 	Scopes scopesCmd `cmd:"" help:"List what an app may hold at a provider."`
 
@@ -51,20 +52,31 @@ func run(args []string, t terminal) (code int) {
 	var c commands
 	parser, err := kong.New(&c, kong.Name("rescind"),
 		kong.Description("Keeps an application's cached permissions from outliving the provider's last word."),
-		kong.UsageOnError(), kong.Writers(t.out, t.err), kong.Vars{"version": service.Version()},
+		kong.Writers(t.out, t.err), kong.Vars{"version": service.Version()},
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(t),
 		kong.Exit(func(code int) { panic(exited(code)) }))
 	if err != nil {
 		panic(err) // the declarations above are wrong
 	}
 	k, err := parser.Parse(args)
-	parser.FatalIfErrorf(err)
-	if err := k.Run(); err != nil {
+	if err != nil {
+		parser.Errorf("%s (rescind --help, or --help behind a command)", err)
+		return exitUsage
+	}
+	err = k.Run()
+	var coded interface{ ExitCode() int }
+	switch {
+	case errors.As(err, &coded):
+		return coded.ExitCode()
+	case err != nil:
 		parser.Errorf("%s", err)
 		return 1
 	}
 	return 0
 }
+
+// exitUsage says that the command line is wrong.
+const exitUsage = 80
 
 // exited carries the code of help and usage errors out of the parser.
 type exited int

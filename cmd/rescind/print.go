@@ -97,8 +97,8 @@ func (p *printer) facts(w *world) {
 		{"read", fmt.Sprintf("redis-cli -u %s HMGET '%s' _until _covers %s", w.redisURL, key, grant)},
 		{"ask", fmt.Sprintf("curl -s %s -H 'Content-Type: application/json' -d '%s'",
 			"http://"+w.worker.Addr()+"/access/v1/evaluation", question)},
-		{"revoke", role(newRole)},
 		{"grant again", role(oldRole)},
+		{"revoke", role(newRole)},
 	}
 	if p.json {
 		all := map[string]string{}
@@ -112,7 +112,7 @@ func (p *printer) facts(w *world) {
 	for _, f := range facts {
 		fmt.Fprintf(p.out, "  %-15s %s\n", f.name, f.value)
 	}
-	fmt.Fprintln(p.out, "\nTo paste into another terminal:")
+	fmt.Fprintln(p.out, "\nTo paste into another terminal (after the tour the user is denied; grant again, and ask):")
 	for _, f := range paste {
 		fmt.Fprintf(p.out, "\n  # %s\n  %s\n", f.name, f.value)
 	}

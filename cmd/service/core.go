@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -26,6 +27,7 @@ import (
 // The bounds of starting and stopping.
 const (
 	startLimit = time.Minute // services may start in any order
+	tryLimit   = 5 * time.Second
 	stopLimit  = 10 * time.Second
 )
 
@@ -55,7 +57,7 @@ func newCore(ctx context.Context, cfg *config.Config, log *slog.Logger, name str
 	}
 	err = patiently(ctx, log, "nats", func(ctx context.Context) error { return c.connect(ctx, name) })
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("nats.url: %w", err)
 	}
 	if err := c.openProviders(c.stream.Vault(key)); err != nil {
 		c.nc.Close()
@@ -82,6 +84,15 @@ func (c *core) connect(ctx context.Context, name string) error {
 	return nil
 }
 
+// checkProviders lets each provider judge its settings; no call is made.
+func checkProviders(cfg *config.Config) error {
+	c := &core{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+	return c.openProviders(noVault{})
+}
+
+// noVault stands in where settings are only judged.
+type noVault struct{ subscriptions.Vault }
+
 func (c *core) openProviders(vault subscriptions.Vault) error {
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
@@ -102,26 +113,45 @@ func (c *core) openProviders(vault subscriptions.Vault) error {
 	return nil
 }
 
-// patiently tries until it works, at most for startLimit. A refusal that only
-// a person can mend shows in the log at once.
+// patiently tries until it works, at most for startLimit, unless only a person
+// can mend it.
 func patiently(ctx context.Context, log *slog.Logger, what string, open func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	var last error
 	policy := backoff.NewExponentialBackOff(backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	err := backoff.RetryNotify(func() error {
-		err := open(ctx)
+		try, cancel := context.WithTimeout(ctx, tryLimit)
+		defer cancel()
+		err := open(try)
 		if err != nil && ctx.Err() == nil {
 			last = err
 		}
+		if hopeless(err) {
+			return backoff.Permanent(err)
+		}
 		return err
 	}, backoff.WithContext(policy, ctx), func(err error, d time.Duration) {
-		log.WarnContext(ctx, "waiting for "+what, "error", err, "again_in", d.Round(time.Millisecond))
+		log.WarnContext(ctx, "waiting for "+what, "error", err, "again_in_ms", d.Milliseconds())
 	})
 	if err != nil && last != nil {
 		return last
 	}
 	return err
+}
+
+// hopeless says whether trying again is in vain: a login or a server is wrong.
+func hopeless(err error) bool {
+	var said redis.Error
+	if !errors.As(err, &said) {
+		return errors.Is(err, stream.ErrServer) || errors.Is(err, nats.ErrAuthorization)
+	}
+	for _, prefix := range []string{"NOAUTH", "WRONGPASS", "NOPERM", "ERR DB index", "ERR AUTH", "ERR Client sent AUTH"} {
+		if strings.HasPrefix(said.Error(), prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // openRedis makes the client that the configuration describes.

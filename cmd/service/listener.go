@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,7 +107,8 @@ func (l *Listener) subscribed() error {
 	var missing []string
 	for i, k := range l.keepers {
 		if s := k.State(); !s.Active {
-			missing = append(missing, fmt.Sprintf("%s (%s)", l.tenants[i].Home, s.LastError))
+			why := cmp.Or(s.LastError, "first attempt under way")
+			missing = append(missing, fmt.Sprintf("%s (%s)", l.tenants[i].Home, why))
 		}
 	}
 	if len(missing) > 0 {

@@ -58,6 +58,9 @@ func run(
 	case *version:
 		fmt.Fprintln(stdout, Version())
 		return ExitOK
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "%s: unexpected argument %q\n", role, flags.Arg(0))
+		return ExitUsage
 	case *path == "":
 		fmt.Fprintf(stderr, "%s: which configuration? give -config or set %s\n", role, config.PathVariable)
 		return ExitUsage
@@ -66,12 +69,16 @@ func run(
 	if err == nil {
 		err = cfg.Validate(role)
 	}
+	if err == nil {
+		err = checkProviders(cfg)
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", role, err)
 		return ExitUsage
 	}
 	if *check {
 		_, _ = stdout.Write(cfg.Effective())
+		fmt.Fprintf(stderr, "%s: %s is valid; NATS, Redis and the providers were not asked\n", role, *path)
 		return ExitOK
 	}
 	log := cfg.Log.Logger(stderr).With("service", string(role))

@@ -63,7 +63,7 @@ func (w *Worker) open(ctx context.Context) (err error) {
 		return err
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("redis.url (user, redis.password): %w", err)
 	}
 	if err := w.checkRedis(ctx); err != nil {
 		return err

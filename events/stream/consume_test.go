@@ -65,6 +65,10 @@ func TestBatchesAreBoundedAndDoNotWaitToBeFull(t *testing.T) {
 			}
 		}
 	})
+	eventually(t, "the backlog to be given out", func() bool { // as far as a consumer may have in hand
+		info, err := s.Info(t.Context())
+		return err == nil && info.InFlight >= 14
+	})
 	close(release)
 	total, full := 0, 0
 	for total < 100 {

@@ -129,7 +129,7 @@ func (s *Stream) openChanges(ctx context.Context) error {
 	}
 	problems, warnings := CheckChanges(cfg)
 	if len(problems) > 0 {
-		return fmt.Errorf("stream %s: %s", Changes, strings.Join(problems, "; "))
+		return fmt.Errorf("%w: stream %s: %s", ErrServer, Changes, strings.Join(problems, "; "))
 	}
 	s.warn(Changes, warnings...)
 	return nil

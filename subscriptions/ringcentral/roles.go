@@ -51,11 +51,13 @@ type role struct {
 }
 
 // rolePart asks the session for a role's definition. It carries the tenant's
-// tag too: a change of the account must not leave old definitions behind.
+// tag too: a change of the account must not leave old definitions behind. The
+// vendor may tell of an edited role by a notice to each who has it, so a notice
+// to the subject asks for the definition anew.
 func (p *Provider) rolePart(ctx context.Context, s cache.Session, b *bearer, roleID string) (role, error) {
 	var r role
 	err := part(ctx, s, cache.PartSpec{
-		Name: "role:" + roleID, Life: cache.Ceiling,
+		Name: "role:" + roleID, Life: cache.Ceiling, Own: true,
 		Tags: []events.Tag{events.RoleTag(roleID), events.TenantTag},
 		Fetch: func(ctx context.Context) ([]byte, error) {
 			return marshal(p.readRole(ctx, b, roleID))
