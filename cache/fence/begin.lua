@@ -15,33 +15,36 @@
 --          {'lease', now ms, number, fence nonce, made, number of the tag's
 --             last change, 0 if none is known}
 --          {'busy', now ms, the other's begin ms, the other's remaining ms}
---   made is 1 if there was no fence: what lies under the index was vouched for
---   by one that is lost, so the caller drains the tenant before it goes on.
+--   made is 1 until the tenant has been drained after its fence was lost: what
+--   lies under the index was vouched for by the old one, so the caller drains
+--   the tenant before it goes on.
 
 local fence, key, lease = KEYS[1], KEYS[2], KEYS[3]
 local as_of, version = tonumber(ARGV[3]), tonumber(ARGV[4])
 local lease_ms, ceiling_ms, part = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 
-local h, made = head(fence), 0
+local h = head(fence)
 
 -- Reads what stands there: is it alive, and does it satisfy?
 local function satisfies()
   if not h then return false, false end
-  local f = redis.call('HMGET', key, '_asof', '_until', '_version', '_fence')
+  local f = redis.pcall('HMGET', key, '_asof', '_until', '_version', '_fence')
+  if f.err then return false, false end
   local began, deadline, number = tonumber(f[1] or nil), tonumber(f[2] or nil), tonumber(f[3] or nil)
   if not (began and number) or not ahead(deadline, ceiling_ms) or began > now_ms then return false, false end
   if number > h.last then return false, false end
   if part then
-    local alive = f[4] == h.nonce and number >= h.floor and number >= version
+    local tenant = tonumber(redis.call('ZSCORE', fence, 't:tenant') or 0)
+    local alive = f[4] == h.nonce and number >= h.floor and number >= version and number >= tenant
     return alive and deadline - now_ms >= (deadline - began) / 2, alive
   end
   if as_of < 0 or version > h.last then return false, true end
   return (as_of == 0 or began > as_of) and number >= version, true
 end
 
-local held = redis.call('HMGET', lease, 'nonce', 'asof', 'number', 'fence', 'made')
+local held = redis.pcall('HMGET', lease, 'nonce', 'asof', 'number', 'fence', 'made')
 local left = redis.call('PTTL', lease)
-local busy = held[2] and left > 0 and left <= lease_ms
+local busy = not held.err and held[2] and left > 0 and left <= lease_ms
 -- The client asks again when a reply was lost: the lease is its own.
 local function changed()
   return redis.call('ZSCORE', fence, 't:' .. ARGV[8]) or '0'
@@ -60,12 +63,12 @@ end
 if busy then return { 'busy', fmt(now_ms), held[2], fmt(left) } end
 
 if not h then
-  h, made = make(fence, ARGV[2]), 1
+  h = make(fence, ARGV[2])
 end
 local number = next_number(fence, h)
 redis.call('PEXPIRE', fence, KEEP_MS)
 redis.call('DEL', lease)
 redis.call('HSET', lease, 'nonce', ARGV[1], 'number', fmt(number), 'fence', h.nonce, 'asof', fmt(now_ms),
-  'made', fmt(made))
+  'made', fmt(h.owed))
 redis.call('PEXPIRE', lease, lease_ms)
-return { 'lease', fmt(now_ms), fmt(number), h.nonce, fmt(made), changed() }
+return { 'lease', fmt(now_ms), fmt(number), h.nonce, fmt(h.owed), changed() }

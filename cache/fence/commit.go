@@ -3,6 +3,7 @@ package fence
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rescindhq/rescind/cache"
@@ -106,6 +107,10 @@ func cutTag(what string) (kind, text string, ok bool) {
 func (s *Store) commitArgs(l *Lease, f Fill) (args []any, keys []string, err error) {
 	if err := cache.CheckLife(f.Life); l.Name.IsEntry() && err != nil {
 		return nil, nil, err
+	}
+	if ref, err := l.Name.Ref(l.Home); err == nil {
+		// So that an entry is found even if the tenant's index is lost.
+		f.Tags = append(slices.Clone(f.Tags), events.SubjectTag(ref.Subject))
 	}
 	tags := oldest(l.Stamp.Number, f)
 	if len(tags) > MaxTags {

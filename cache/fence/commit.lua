@@ -28,8 +28,8 @@ local function take()
   return ARGV[at - 1]
 end
 
-local held = redis.call('HMGET', lease, 'nonce', 'number', 'fence', 'asof')
-if held[1] ~= nonce then return { 'refused', fmt(now_ms), 'lease', '' } end
+local held = redis.pcall('HMGET', lease, 'nonce', 'number', 'fence', 'asof')
+if held.err or held[1] ~= nonce then return { 'refused', fmt(now_ms), 'lease', '' } end
 local own, began = tonumber(held[2]), tonumber(held[4])
 
 local function refuse(what, thing)
@@ -62,13 +62,21 @@ end
 
 -- Without a stamp, the last change of a tag may be as late as the floor.
 local scores = redis.call('ZMSCORE', fence, unpack(ask))
-local confirmed = '1'
+local confirmed, stale = '1', nil
 for i, tag in ipairs(tags) do
   local stamp = tonumber(scores[2 * i - 1] or nil) or h.floor
   tag.listed = tonumber(scores[2 * i] or nil) or 0
-  if stamp > tag.number then return refuse('tag:' .. tag.text, tag.thing) end
-  if tag.listed > now_ms and redis.call('EXISTS', tag.key) == 0 then return refuse('index:' .. tag.text, '') end
+  if stamp > tag.number then
+    -- Things first: a refusal that names none has found all of them good.
+    if tag.thing ~= '' then return refuse('tag:' .. tag.text, tag.thing) end
+    stale = stale or tag.text
+  end
   if tag.number - stamp < tonumber(ARGV[10]) then confirmed = '0' end
+end
+if stale then return refuse('tag:' .. stale, '') end
+for _, tag in ipairs(tags) do
+  local kind = redis.call('TYPE', tag.key).ok
+  if kind ~= 'zset' and (kind ~= 'none' or tag.listed > 0) then return refuse('index:' .. tag.text, '') end
 end
 
 local as_of = began
@@ -83,14 +91,15 @@ if not ahead(deadline, ceiling_ms) then
   return outcome
 end
 
--- From here on only writes: the index first, so that nothing is stored which
--- an invalidation could not find.
+-- From here on only writes. The old entry goes first: should a write fail, it
+-- must not stay with a listing that is no longer its own. Then the index, so
+-- that nothing is stored which an invalidation could not find.
+redis.call('DEL', key)
 for _, tag in ipairs(tags) do
   redis.call('ZADD', tag.key, fmt(deadline), name)
   redis.call('PEXPIRE', tag.key, KEEP_MS)
   if deadline > tag.listed then redis.call('ZADD', fence, fmt(deadline), 'i:' .. tag.text) end
 end
-redis.call('DEL', key)
 redis.call('HSET', key, '_asof', fmt(as_of), '_until', fmt(deadline), '_version', fmt(version),
   '_confirmed', confirmed)
 if string.sub(name, 1, 2) == 'p:' then redis.call('HSET', key, '_fence', h.nonce) end

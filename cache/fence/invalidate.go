@@ -36,6 +36,7 @@ type Invalidated struct {
 // it may be partly done; doing it again is safe.
 func (s *Store) Invalidate(ctx context.Context, h events.Home, tags ...events.Tag) (Invalidated, error) {
 	var in Invalidated
+	tags = unique(tags) // one that is named twice would look lost the second time
 	for len(tags) > 0 {
 		n := min(len(tags), Chunk)
 		if err := s.drop(ctx, h, tags[:n], &in); err != nil {
@@ -51,7 +52,7 @@ func (s *Store) Invalidate(ctx context.Context, h events.Home, tags ...events.Ta
 func (s *Store) drop(ctx context.Context, h events.Home, tags []events.Tag, in *Invalidated) error {
 	var first cache.Version
 	for {
-		r, err := s.call(ctx, h, tags, first, false)
+		r, err := s.call(ctx, h, tags, first, modeDrop)
 		if err != nil {
 			return err
 		}
@@ -60,7 +61,7 @@ func (s *Store) drop(ctx context.Context, h events.Home, tags []events.Tag, in *
 		switch {
 		case r.made:
 			in.Drained, in.Why = true, "fence made anew"
-			if err := s.drop(ctx, h, []events.Tag{events.TenantTag}, in); err != nil {
+			if err := s.settle(ctx, h, in); err != nil {
 				return err
 			}
 		case r.lost != "":
@@ -79,6 +80,37 @@ func (s *Store) drop(ctx context.Context, h events.Home, tags []events.Tag, in *
 	}
 }
 
+// settle drains the tenant after its fence was lost, and only then notes that
+// it did: should we end before, the next to come does it.
+func (s *Store) settle(ctx context.Context, h events.Home, in *Invalidated) error {
+	tenant := []events.Tag{events.TenantTag}
+	if err := s.unlinkAll(ctx, h, tenant, in); err != nil {
+		return fmt.Errorf("drain under a new fence: %w", err)
+	}
+	r, err := s.call(ctx, h, tenant, 0, modeSettled)
+	in.add(h, r)
+	return err
+}
+
+func unique(tags []events.Tag) []events.Tag {
+	seen := make(map[events.Tag]bool, len(tags))
+	out := make([]events.Tag, 0, len(tags))
+	for _, t := range tags {
+		if !seen[t] {
+			seen[t] = true
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// What a call of invalidate says in its eighth argument.
+const (
+	modeDrop    = "0"
+	modeMended  = "1"
+	modeSettled = "2"
+)
+
 // mend drains the tenant after the index of a tag was lost: what it listed
 // cannot be found through it. Where it is the tenant's own index, the others
 // list everything between them.
@@ -92,7 +124,7 @@ func (s *Store) mend(ctx context.Context, h events.Home, lost events.Tag, in *In
 	if err != nil {
 		return fmt.Errorf("drain after %w: %w", ErrIndexLost, err)
 	}
-	r, err := s.call(ctx, h, []events.Tag{lost}, 0, true)
+	r, err := s.call(ctx, h, []events.Tag{lost}, 0, modeMended)
 	in.add(h, r)
 	return err
 }
@@ -116,7 +148,7 @@ func (s *Store) dropIndexed(ctx context.Context, h events.Home, in *Invalidated)
 // unlinkAll is drop without mending.
 func (s *Store) unlinkAll(ctx context.Context, h events.Home, tags []events.Tag, in *Invalidated) error {
 	for first := cache.Version(0); ; {
-		r, err := s.call(ctx, h, tags, first, false)
+		r, err := s.call(ctx, h, tags, first, modeDrop)
 		if err != nil {
 			return err
 		}
@@ -154,14 +186,14 @@ type dropped struct {
 }
 
 func (s *Store) call(
-	ctx context.Context, h events.Home, tags []events.Tag, first cache.Version, mended bool,
+	ctx context.Context, h events.Home, tags []events.Tag, first cache.Version, mode string,
 ) (dropped, error) {
 	keys := make([]string, 1, len(tags)+1)
 	keys[0] = s.keys.Fence(h)
 	args := make([]any, 8, len(tags)+8)
 	copy(args, []any{
 		s.keys.Base(h), s.keys.Changed(h), newNonce(), first.String(), Chunk,
-		Window.Microseconds(), maxMembers, flag(mended),
+		Window.Microseconds(), maxMembers, mode,
 	})
 	for _, t := range tags {
 		keys = append(keys, s.keys.Index(h, t))

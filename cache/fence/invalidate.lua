@@ -4,11 +4,12 @@
 -- ARGV  1 base key   2 channel   3 nonce for a fence, should one have to be made
 --       4 number: 0 at the first call; a continuation carries the first one's
 --       5 how many names to unlink at most   6 window, us   7 most members of the fence
---       8 1 to forget that an index was lost, once the tenant has been drained
+--       8 1 to forget that an index was lost, once the tenant has been drained;
+--         2 to forget that the drain of a new fence is owed
 --       9.. the tags
 --
 -- RETURNS  {number, made, more, lost tag, name, until ms, ...}
---   made   1 if there was no fence (see begin)
+--   made   1 if there was no fence, until its drain is done (see begin)
 --   more   1 if names remain: call again with the number
 --   lost   '' or a tag whose index is missing though it should list something
 --   names  of the entries that were alive, with the deadlines they had
@@ -19,10 +20,8 @@
 local fence, base, channel = KEYS[1], ARGV[1], ARGV[2]
 local number, most = tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local h, made = head(fence), 0
-if not h then
-  h, made = make(fence, ARGV[3]), 1
-end
+local h = head(fence) or make(fence, ARGV[3])
+local made = h.owed
 
 local ask = {}
 for i = 9, #ARGV do
@@ -31,8 +30,10 @@ for i = 9, #ARGV do
 end
 local scores = redis.call('ZMSCORE', fence, unpack(ask))
 
+if ARGV[8] == '2' then redis.call('ZREM', fence, 'd') end
+
 -- Stamp. A continuation stamps only what has lost its stamp.
-if number < h.floor then number = next_number(fence, h) end
+if number < h.floor or number > h.last then number = next_number(fence, h) end
 local stamps = {}
 for i = 1, #ask, 2 do
   if (tonumber(scores[i] or nil) or 0) < number then
@@ -48,7 +49,11 @@ local out, changed = { '', made, 0, '' }, {}
 for i = 2, #KEYS do
   local listed = tonumber(scores[2 * i - 2] or nil)
   local found = {}
-  if most > 0 then found = redis.call('ZRANGE', KEYS[i], 0, most - 1, 'WITHSCORES') end
+  if most > 0 then found = redis.pcall('ZRANGE', KEYS[i], 0, most - 1, 'WITHSCORES') end
+  if found.err then -- of another type: lost
+    redis.call('UNLINK', KEYS[i])
+    found, listed = {}, listed or 1
+  end
   local names = {}
   for j = 1, #found, 2 do
     local name = found[j]
@@ -63,7 +68,7 @@ for i = 2, #KEYS do
   if #names > 0 then redis.call('ZREM', KEYS[i], unpack(names)) end
   if redis.call('EXISTS', KEYS[i]) == 1 then
     out[3] = 1
-  elseif #names > 0 or ARGV[8] == '1' or not listed or listed <= now_ms then
+  elseif #names > 0 or ARGV[8] == '1' or not listed then
     redis.call('ZREM', fence, ask[2 * i - 2])
   else
     out[4] = string.sub(ask[2 * i - 2], 3)

@@ -8,6 +8,7 @@
 --   f          the floor: no number below it is believed
 --   t:<tag>    the number of the tag's last change
 --   i:<tag>    unix ms: the latest _until of what the tag's index lists
+--   d          there while the drain that a new fence needs is still owed
 -- The scores of i: are in milliseconds and those of n, f, t: in microseconds,
 -- so MILLIS_END parts the two.
 
@@ -22,16 +23,16 @@ local now_ms = math.floor(now_us / 1000)
 
 -- The fence's head: last number, floor, nonce; nil if there is no fence.
 local function head(fence)
-  local s = redis.call('ZMSCORE', fence, 'n', 'f', 'c')
-  if not (s[1] and s[2] and s[3]) then return nil end
-  return { last = tonumber(s[1]), floor = tonumber(s[2]), nonce = fmt(-tonumber(s[3])) }
+  local s = redis.pcall('ZMSCORE', fence, 'n', 'f', 'c', 'd') -- of another type: lost
+  if s.err or not (s[1] and s[2] and s[3]) then return nil end
+  return { last = tonumber(s[1]), floor = tonumber(s[2]), nonce = fmt(-tonumber(s[3])), owed = s[4] and 1 or 0 }
 end
 
 -- Makes a fence whose floor is its first number.
 local function make(fence, nonce)
   redis.call('UNLINK', fence)
-  redis.call('ZADD', fence, now_us, 'n', now_us, 'f', -tonumber(nonce), 'c')
-  return { last = now_us, floor = now_us, nonce = nonce }
+  redis.call('ZADD', fence, now_us, 'n', now_us, 'f', -tonumber(nonce), 'c', '0.5', 'd')
+  return { last = now_us, floor = now_us, nonce = nonce, owed = 1 }
 end
 
 local function next_number(fence, h)
@@ -49,9 +50,10 @@ end
 -- Forgets stamps older than window_us, at most 100, and beyond most of them
 -- the oldest; the floor rises to the highest forgotten.
 local function prune_stamps(fence, h, window_us, most)
-  local upto = now_us - window_us
-  if redis.call('ZCARD', fence) > most then upto = h.last end
-  local old = redis.call('ZRANGEBYSCORE', fence, MILLIS_END, upto, 'WITHSCORES', 'LIMIT', 0, 100)
+  local upto, slice = now_us - window_us, 100
+  local over = redis.call('ZCOUNT', fence, MILLIS_END, '+inf') - most
+  if over > 0 then upto, slice = h.last, math.min(over + 100, 1000) end -- more than a call adds
+  local old = redis.call('ZRANGEBYSCORE', fence, MILLIS_END, upto, 'WITHSCORES', 'LIMIT', 0, slice)
   local gone, floor = {}, h.floor
   for i = 1, #old, 2 do
     if string.sub(old[i], 1, 2) == 't:' then
@@ -70,9 +72,15 @@ end
 local function prune_index(base, tag_key, fence, tag, slice, ceiling_ms)
   local dead = redis.call('ZRANGEBYSCORE', tag_key, '-inf', now_ms, 'LIMIT', 0, slice)
   for _, name in ipairs(dead) do
-    local deadline = tonumber(redis.call('HGET', base .. name, '_until') or nil)
+    local deadline = redis.pcall('HGET', base .. name, '_until')
+    deadline = type(deadline) == 'string' and tonumber(deadline) or nil
     if not ahead(deadline, ceiling_ms) then redis.call('UNLINK', base .. name) end
   end
   if #dead > 0 then redis.call('ZREM', tag_key, unpack(dead)) end
-  if redis.call('EXISTS', tag_key) == 0 then redis.call('ZREM', fence, 'i:' .. tag) end
+  -- What is missing though nobody emptied it was lost, and stays noted: the
+  -- clock may go back and bring what it listed to life again.
+  if redis.call('EXISTS', tag_key) == 0 then
+    if #dead == 0 and tonumber(redis.call('ZSCORE', fence, 'i:' .. tag) or 0) > now_ms - KEEP_MS then return end
+    redis.call('ZREM', fence, 'i:' .. tag)
+  end
 end

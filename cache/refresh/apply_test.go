@@ -3,8 +3,11 @@ package refresh_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/cache/cachetest"
@@ -157,9 +160,7 @@ func TestRefusedChangeIsTriedThenDeadAndHurtsNobodyElse(t *testing.T) {
 		s.stored(ref("42"))
 		other := events.Ref{Home: tenant(1), Subject: "42"}
 		s.stored(other)
-		if err := s.db.Set(s.ctx, s.keys.Index(home, admin), "not a set", 0).Err(); err != nil {
-			s.t.Fatal(err)
-		}
+		s.db.AddHook(refusing{s.keys.Index(home, admin)})
 		s.inOneBatch(s.worker().Apply, changeOf(home, "poison", admin), changeOf(home, "good", subject("42")),
 			changeOf(other.Home, "other", subject("42")))
 		eventually(s.t, "the poison is dead", func() bool { return s.info().Dead == 1 })
@@ -169,11 +170,38 @@ func TestRefusedChangeIsTriedThenDeadAndHurtsNobodyElse(t *testing.T) {
 			s.t.Error("the other tenant's entry outlived its change")
 		}
 		dead := s.dead()
-		if len(dead) != 1 || !strings.Contains(dead[0].Get(stream.HeaderReason), "WRONGTYPE") ||
+		if len(dead) != 1 || !strings.Contains(dead[0].Get(stream.HeaderReason), "ERR refused by the test") ||
 			dead[0].Get(stream.HeaderDeliveries) != fmt.Sprint(refresh.MaxDeliveries) {
 			s.t.Errorf("dead: %v", dead)
 		}
 	})
+}
+
+// refusing answers every script that names a key as Redis answers one that has
+// gone wrong.
+type refusing struct{ key string }
+
+// scriptError is what a server says; it is no outage.
+type scriptError struct{}
+
+func (scriptError) Error() string { return "ERR refused by the test" }
+
+func (scriptError) RedisError() {}
+
+func (refusing) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (refusing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (r refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if strings.HasPrefix(cmd.Name(), "eval") && slices.Contains(cmd.Args(), any(r.key)) {
+			cmd.SetErr(scriptError{})
+			return scriptError{}
+		}
+		return next(ctx, cmd)
+	}
 }
 
 func TestTenThousandSubjectsInOneChange(t *testing.T) {

@@ -169,6 +169,11 @@ func (f *Filler) log(ctx context.Context, ref events.Ref, fl *flight, took time.
 		"until", fl.result.Until)...)
 }
 
+// errUnproven says that something older than the fetch went into an answer
+// that the fence refused: a change to it may have been applied before the
+// reader asked.
+var errUnproven = errors.New("the answer rests on something that may be out of date")
+
 // maxTries bounds how often a fill that loses against changes is fetched.
 const maxTries = 4
 
@@ -201,6 +206,9 @@ func (f *Filler) fill(ctx context.Context, ref events.Ref, limit time.Time) (Res
 		if last, done, err = f.try(ctx, reader, s.under(lease), limit); done || err != nil {
 			return last, err
 		}
+	}
+	if s.old { // what is older than the last try was refused, or not judged
+		return Result{}, fmt.Errorf("fill %s: %w", ref, errUnproven)
 	}
 	return last, nil
 }

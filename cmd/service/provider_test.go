@@ -91,8 +91,9 @@ func TestABrokenProviderIsNeverADenial(t *testing.T) {
 				t.Run(mode, func(t *testing.T) {
 					t.Parallel()
 					w := startWorld(t, o)
-					f.Operation = rolesCall
-					w.fault(f)
+					fault := f // the modes run side by side
+					fault.Operation = rolesCall
+					w.fault(fault)
 					if d := w.expect(bea, cache.Unknown, abroad); d.Message == "" {
 						t.Error("an unknown answer without a message")
 					}
@@ -166,7 +167,9 @@ func TestAWorkerIsStoppedInMidFetch(t *testing.T) {
 	before := w.expect(bea, cache.Granted, abroad)
 	w.fault(sim.Fault{Operation: rolesCall, Kind: sim.Delay, Delay: 6 * time.Second, Count: 1})
 	w.assign(bea, lesserRole)
-	w.await("a fetch is under way", func() bool { return len(w.keys("l:*")) > 0 })
+	w.await("a fetch is under way", func() bool {
+		return len(w.sim.Faults()) == 0 && len(w.keys("l:*")) > 0 // the fault is used up
+	})
 	start := time.Now()
 	w.worker.stop(t)
 	if took := time.Since(start); took > 5*time.Second {

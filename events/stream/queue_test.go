@@ -231,7 +231,9 @@ func TestManyTasksAtOnce(t *testing.T) {
 	for i := range 10_000 {
 		tasks = append(tasks, task(fmt.Sprint(i%5000))) // each entry twice
 	}
-	n, err := s.EnqueueAll(t.Context(), tasks)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	n, err := s.EnqueueAll(ctx, tasks)
 	if n != 5000 || err != nil {
 		t.Errorf("accepted %d, %v", n, err)
 	}

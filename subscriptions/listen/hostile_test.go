@@ -121,7 +121,7 @@ func badHeads(path string) map[string]hostile {
 func TestHostileDeliveries(t *testing.T) {
 	b := newBroker(t, natslocal.Options{})
 	s := open(t, listen.Config{Publisher: toStream{b.Stream}}, ringCentral(t), func(srv *http.Server) {
-		srv.ReadHeaderTimeout, srv.ReadTimeout = 300*time.Millisecond, 500*time.Millisecond
+		srv.ReadHeaderTimeout, srv.ReadTimeout = time.Second, 2*time.Second
 	})
 	cases := badBodies(s.path)
 	maps.Copy(cases, badHeads(s.path))
