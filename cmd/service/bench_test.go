@@ -140,6 +140,9 @@ func (w *world) seed(subjects []string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if _, err := store.Invalidate(ctx, home, events.SubjectTag("nobody")); err != nil { // makes the fence
+		w.t.Fatal(err)
+	}
 	w.each(subjects, 16, func(subject string) error {
 		for {
 			begun, err := store.Begin(ctx, home, cache.EntryName(ref(subject)), fence.Want{})
