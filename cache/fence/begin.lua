@@ -45,10 +45,13 @@ end
 local held = redis.pcall('HMGET', lease, 'nonce', 'asof', 'number', 'fence', 'made')
 local left = redis.call('PTTL', lease)
 local busy = not held.err and held[2] and left > 0 and left <= lease_ms
--- The client asks again when a reply was lost: the lease is its own.
+
+-- The number of the last change of the tag that was asked for.
 local function changed()
   return redis.call('ZSCORE', fence, 't:' .. ARGV[8]) or '0'
 end
+
+-- The client asks again when a reply was lost: the lease is its own.
 if busy and held[1] == ARGV[1] then
   return { 'lease', held[2], held[3], held[4], held[5], changed() }
 end

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,6 +18,105 @@ import (
 
 // What is lost, of a wrong type, or left half done must not hide an entry from
 // a change.
+
+func TestFenceLost(t *testing.T) {
+	each(t, func(w *world) {
+		w.store("41")
+		l := w.lease(cache.EntryName(ref("42")))
+		w.del(w.keys.Fence(home))
+		if o := w.commit(l, fill()); o.Refused != "fence" {
+			w.t.Errorf("no fence: %+v", o)
+		}
+		b := w.begin(cache.EntryName(ref("43")), fence.Want{})
+		if !b.Drained || w.alive("41") {
+			w.t.Errorf("the tenant was not drained: %+v", b)
+		}
+		if b.Lease == nil {
+			w.t.Fatalf("no lease: %+v", b)
+		}
+		if o := w.commit(b.Lease, fill()); !o.Stored {
+			w.t.Errorf("after the drain: %+v", o)
+		}
+
+		w.store("41")
+		w.del(w.keys.Fence(home))
+		in := w.invalidate(events.SubjectTag("nobody"))
+		if !in.Drained || w.alive("41") || w.alive("43") {
+			w.t.Errorf("invalidation over a lost fence: %+v", in)
+		}
+	})
+}
+
+func TestFenceMadeAnew(t *testing.T) {
+	each(t, func(w *world) {
+		l := w.lease(cache.EntryName(ref("42")))
+		w.del(w.keys.Fence(home))
+		w.invalidate(events.SubjectTag("nobody")) // makes another
+		if o := w.commit(l, fill()); o.Refused != "fence" {
+			w.t.Errorf("a lease of the old fence: %+v", o)
+		}
+		l = w.lease(cache.EntryName(ref("42")))
+		f := fill()
+		f.Used = []fence.Used{{Name: "token:x", Stamp: cache.Stamp{Number: l.Stamp.Number, Fence: l.Stamp.Fence + 1}}}
+		if o := w.commit(l, f); o.Refused != "fence" || o.Thing != "token:x" {
+			w.t.Errorf("a part of another fence: %+v", o)
+		}
+	})
+}
+
+func TestFencePruned(t *testing.T) {
+	db := cachetest.StandIn(t)
+	w := open(t, db)
+	start := time.Now()
+	at := func(d time.Duration) { db.Mini.SetTime(start.Add(d)) }
+	at(0)
+	old := w.lease("e:42")
+	w.invalidate(events.RoleTag("7"))
+	w.invalidate(events.RoleTag("8"))
+	at(fence.Window + time.Minute)
+	w.invalidate(events.RoleTag("9")) // prunes 7 and 8
+	members, err := db.ZRange(t.Context(), w.keys.Fence(home), 0, -1).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(members, "t:role:7") || !slices.Contains(members, "t:role:9") {
+		t.Errorf("fence holds %q", members)
+	}
+	// The stamp that would have refused it is forgotten; the floor is not.
+	if o := w.commit(old, fill(events.RoleTag("7"))); o.Refused != "floor" {
+		t.Errorf("got %+v", o)
+	}
+	f := fill()
+	l := w.lease("e:42")
+	f.Used = []fence.Used{{Name: "role:7", Stamp: old.Stamp}}
+	if o := w.commit(l, f); o.Refused != "floor" || o.Thing != "role:7" {
+		t.Errorf("a part below the floor: %+v", o)
+	}
+}
+
+func TestIndexLost(t *testing.T) {
+	each(t, func(w *world) {
+		for _, lost := range []events.Tag{events.RoleTag("7"), events.SubjectTag("42"), events.TenantTag} {
+			w.store("42", events.RoleTag("7"))
+			w.store("43")
+			w.del(w.keys.Index(home, lost))
+			if in := w.invalidate(lost); !in.Drained || w.alive("42") {
+				w.t.Errorf("%s: %+v, alive %v", lost, in, w.alive("42"))
+			}
+			w.store("42", events.RoleTag("7"))
+
+			// A commit notices too: what the lost index listed must not hide
+			// behind the new one.
+			w.store("43", lost)
+			w.del(w.keys.Index(home, lost))
+			o := w.commit(w.lease(cache.EntryName(ref("44"))), fill(lost))
+			if o.Refused != "index "+lost.String() || w.alive("42") {
+				w.t.Errorf("%s: commit over a lost index: %+v", lost, o)
+			}
+			w.store("44", lost)
+		}
+	})
+}
 
 func (w *world) clobber(key string) {
 	w.t.Helper()
