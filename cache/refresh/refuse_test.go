@@ -288,3 +288,32 @@ func TestFullMemory(t *testing.T) {
 	}
 	w.wantNoLease()
 }
+
+// A token from before the change reaches us under a new name, when there is no
+// try left to refuse it by that name.
+func TestOldThingThatTurnsUpInTheLastTryIsNoAnswer(t *testing.T) {
+	each(t, func(w *world) {
+		var old cache.Stamp
+		tries := 0
+		w.provider.says(func(_ context.Context, _ events.Ref, s cache.Session) (cache.Answer, error) {
+			if old.Number == 0 {
+				old = s.Stamp()
+				return grants("old"), nil
+			}
+			if tries++; tries < 4 {
+				w.invalidate(subject("42")) // the try loses
+				return grants("new"), nil
+			}
+			s.Use("token:late", old, events.AppTag)
+			return grants("old"), nil
+		})
+		f := w.filler()
+		w.get(f, "42")
+		w.invalidate(events.AppTag, subject("42"))
+		if r, err := f.Get(w.ctx, ref("42")); err == nil || tries != 4 {
+			w.t.Errorf("after %d tries: %+v, %v; want an error after 4", tries, r, err)
+		}
+		w.wantNoEntry("42")
+		w.wantNoLease()
+	})
+}
