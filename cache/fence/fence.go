@@ -103,9 +103,47 @@ type Lease struct {
 	nonce   string
 }
 
+// grace is how long a begin that was called off may take to say whether it
+// took the lease.
+const grace = 2 * time.Second
+
 // Begin asks for an entry or part. If the tenant's fence is missing it is made
 // anew and the tenant is drained, before the lease is taken.
+//
+// When ctx ends, Begin waits up to 2 s for the reply under way, and gives back
+// the lease that it brings: nobody else could, and all readers of the entry
+// would wait for its end.
 func (s *Store) Begin(ctx context.Context, h events.Home, n cache.Name, w Want) (Begun, error) {
+	if err := ctx.Err(); err != nil {
+		return Begun{}, fmt.Errorf("begin %s %s: %w", h, n, err)
+	}
+	within, cancel := outlasting(ctx, grace)
+	defer cancel()
+	b, err := s.beginDrained(within, h, n, w)
+	if err == nil && ctx.Err() != nil {
+		err = fmt.Errorf("begin %s %s: %w", h, n, ctx.Err())
+		if b.Lease != nil {
+			err = errors.Join(err, s.Release(within, b.Lease))
+		}
+		return Begun{}, err
+	}
+	return b, err
+}
+
+// outlasting returns a context that ends d after ctx does.
+func outlasting(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	within, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(d):
+			cancel()
+		case <-within.Done():
+		}
+	})
+	return within, func() { stop(); cancel() }
+}
+
+func (s *Store) beginDrained(ctx context.Context, h events.Home, n cache.Name, w Want) (Begun, error) {
 	b, made, err := s.begin(ctx, h, n, w)
 	if err != nil || !made {
 		return b, err

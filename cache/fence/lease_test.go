@@ -2,6 +2,7 @@ package fence_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -78,6 +79,59 @@ func TestLeaseOfARepeatedBegin(t *testing.T) {
 			w.t.Errorf("got %+v", o)
 		}
 	})
+}
+
+// A begin that is called off while its reply is under way leaves no lease.
+func TestNoLeaseOfABeginThatIsCalledOff(t *testing.T) {
+	each(t, func(w *world) {
+		w.store("41") // so that there is a fence
+		ctx, cancel := context.WithCancel(w.ctx)
+		off := &callOff{cancel: cancel}
+		switch db := w.db.UniversalClient.(type) {
+		case *redis.Client:
+			db.AddHook(off)
+		case *redis.ClusterClient:
+			db.AddHook(off)
+		}
+		b, err := w.Begin(ctx, home, "e:42", fence.Want{})
+		if !errors.Is(err, context.Canceled) {
+			w.t.Errorf("got %+v, %v", b, err)
+		}
+		if off.n == 0 {
+			w.t.Fatal("nothing was called off")
+		}
+		if w.exists(w.keys.Lease(home, "e:42")) {
+			w.t.Error("its lease is left")
+		}
+	})
+}
+
+// callOff calls the first begin off after the server has run it.
+type callOff struct {
+	redis.Hook
+	cancel context.CancelFunc
+	n      int
+}
+
+func (*callOff) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*callOff) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (c *callOff) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(context.WithoutCancel(ctx), cmd)
+		if args := cmd.Args(); args[0] == "evalsha" && args[2] == 3 && c.n == 0 {
+			c.n++
+			c.cancel()
+			if ctx.Err() != nil {
+				cmd.SetErr(ctx.Err()) // the client stopped listening
+				return ctx.Err()
+			}
+		}
+		return err
+	}
 }
 
 // repeater sends every script that takes three keys, hence every begin, twice.
