@@ -42,16 +42,23 @@ var ErrIndexLost = errors.New("index lost")
 // of ours, or another's hand in our keys. Asking again does not mend it.
 var ErrReply = errors.New("unreadable reply of a script")
 
+// Redis is what a Store asks of a client; every client of go-redis is one.
+type Redis interface {
+	redis.Scripter
+	Ping(ctx context.Context) *redis.StatusCmd
+	ZRangeByScore(ctx context.Context, key string, by *redis.ZRangeBy) *redis.StringSliceCmd
+}
+
 // Store runs the scripts on one Redis. It is safe for concurrent use.
 type Store struct {
-	rdb     redis.UniversalClient
+	rdb     Redis
 	keys    cache.Keys
 	scripts scripts
 	oomSafe bool
 }
 
 // Open loads the scripts. rdb must speak to primaries.
-func Open(ctx context.Context, rdb redis.UniversalClient, keys cache.Keys) (*Store, error) {
+func Open(ctx context.Context, rdb Redis, keys cache.Keys) (*Store, error) {
 	s, headers, err := loadScripts(ctx, rdb)
 	if err != nil {
 		return nil, err

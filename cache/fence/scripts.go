@@ -47,7 +47,7 @@ func newScripts(headers bool) scripts {
 
 // loadScripts loads the scripts with their headers, or without them where the
 // server does not know headers: then it cannot promise to work at full memory.
-func loadScripts(ctx context.Context, rdb redis.UniversalClient) (s scripts, headers bool, err error) {
+func loadScripts(ctx context.Context, rdb Redis) (s scripts, headers bool, err error) {
 	if err := rdb.Ping(ctx).Err(); err != nil {
 		return scripts{}, false, fmt.Errorf("open fence: %w", err)
 	}
@@ -60,7 +60,7 @@ func loadScripts(ctx context.Context, rdb redis.UniversalClient) (s scripts, hea
 	return scripts{}, false, fmt.Errorf("open fence: load scripts: %w", err)
 }
 
-func (s scripts) load(ctx context.Context, rdb redis.UniversalClient) error {
+func (s scripts) load(ctx context.Context, rdb Redis) error {
 	for _, one := range []*redis.Script{s.begin, s.commit, s.invalidate, s.release} {
 		if err := one.Load(ctx, rdb).Err(); err != nil {
 			return err
