@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -97,12 +99,11 @@ func ParseTagName(s string) (events.Tag, error) {
 
 // Base is what all keys of a home begin with: perm:v1:{<provider>:<tenant>}:
 func (k Keys) Base(h events.Home) string {
-	p := k.prefix
-	if p == "" {
-		p = DefaultPrefix
-	}
-	return p + ":v1:{" + Escape(string(h.Provider)) + ":" + Escape(string(h.Tenant)) + "}:"
+	return k.start() + Escape(string(h.Provider)) + ":" + Escape(string(h.Tenant)) + "}:"
 }
+
+// start is what all keys begin with.
+func (k Keys) start() string { return cmp.Or(k.prefix, DefaultPrefix) + ":v1:{" }
 
 // Entry is the key of an entry. Type: hash.
 func (k Keys) Entry(r events.Ref) string { return k.Base(r.Home) + string(EntryName(r)) }
@@ -115,6 +116,26 @@ func (k Keys) Changed(h events.Home) string { return k.Base(h) + "changed" }
 
 // Fence is the key of a tenant's numbers. Type: sorted set.
 func (k Keys) Fence(h events.Home) string { return k.Base(h) + "f" }
+
+// AnyFence is a pattern for SCAN that finds every tenant's fence.
+func (k Keys) AnyFence() string { return k.start() + "*}:f" }
+
+// HomeOf says whose fence a key is: the inverse of [Keys.Fence].
+func (k Keys) HomeOf(fence string) (events.Home, error) {
+	rest, ok := strings.CutPrefix(fence, k.start())
+	ids, whole := strings.CutSuffix(rest, "}:f")
+	provider, tenant, two := strings.Cut(ids, ":")
+	if !ok || !whole || !two {
+		return events.Home{}, fmt.Errorf("key %.80q is not a fence's", fence)
+	}
+	p, perr := events.Unescape(provider)
+	t, terr := events.Unescape(tenant)
+	if err := errors.Join(perr, terr); err != nil {
+		return events.Home{}, fmt.Errorf("key %.80q: %w", fence, err)
+	}
+	h := events.Home{Provider: events.Provider(p), Tenant: events.Tenant(t)}
+	return h, h.Validate()
+}
 
 // Index is the key that lists what was computed from a tag. Type: sorted set.
 func (k Keys) Index(h events.Home, t events.Tag) string { return k.Base(h) + "t:" + TagName(t) }

@@ -23,7 +23,7 @@ local fence, key, lease = KEYS[1], KEYS[2], KEYS[3]
 local as_of, version = tonumber(ARGV[3]), tonumber(ARGV[4])
 local lease_ms, ceiling_ms, part = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 
-local h = head(fence)
+local h, last = head(fence)
 
 -- Reads what stands there: is it alive, and does it satisfy?
 local function satisfies()
@@ -66,7 +66,7 @@ end
 if busy then return { 'busy', fmt(now_ms), held[2], fmt(left) } end
 
 if not h then
-  h = make(fence, ARGV[2])
+  h = make(fence, ARGV[2], last)
 end
 local number = next_number(fence, h)
 redis.call('PEXPIRE', fence, KEEP_MS)

@@ -16,13 +16,16 @@
 // Numbers come from Redis's clock and only grow. A fetch carries the number
 // from before it began; a change stamps its tags with a later one. Hence a
 // commit whose tags carry no later stamp has seen all changes that were
-// applied. Four guards keep this true when keys vanish or clocks jump:
+// applied. Five guards keep this true when keys vanish or clocks jump:
 //
 //   - the lease's nonce: a lease that was lost and taken by another is not ours;
 //   - the floor: where a stamp may have been forgotten, nothing older is believed;
 //   - the fence's nonce: numbers of a fence that was lost are not compared with
 //     those of its successor;
-//   - a part that is refused is unlinked, so that it cannot be used again.
+//   - a part that is refused is unlinked, so that it cannot be used again;
+//   - the history: a fence vouches only under the replication id of Redis that
+//     it was made under. A promoted replica may lack changes, so there every
+//     fence counts as lost, and [Store.Recover] drains what it finds.
 //
 // Each tag's index is guarded too: the fence knows until when an index should
 // list something; if it is missing before that, the tenant is drained.

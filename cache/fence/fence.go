@@ -51,6 +51,12 @@ type Redis interface {
 
 // Store runs the scripts on one Redis. It is safe for concurrent use.
 type Store struct {
+	// Replicas is how many replicas must have an invalidation before
+	// [Store.Invalidate] returns without error; set before first use, 0 for
+	// none. ReplicaWait is how long it waits for them.
+	Replicas    int
+	ReplicaWait time.Duration
+
 	rdb     Redis
 	keys    cache.Keys
 	scripts scripts

@@ -2,6 +2,7 @@ package fence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -31,10 +32,30 @@ type Invalidated struct {
 	Why     string
 }
 
+// whyMade is why a tenant was drained whose fence was missing, or of another
+// history of Redis.
+const whyMade = "fence made anew"
+
 // Invalidate makes unusable what was computed from the tags. When it returns
-// without error, nothing older can be read or stored any more. With an error
-// it may be partly done; doing it again is safe.
+// without error, nothing older can be read or stored any more, and enough
+// replicas have that too. With an error it may be partly done; doing it again
+// is safe. With [ErrReplicas] it is done on the primary.
 func (s *Store) Invalidate(ctx context.Context, h events.Home, tags ...events.Tag) (Invalidated, error) {
+	if s.Replicas == 0 {
+		return s.invalidate(ctx, h, tags)
+	}
+	on, conn, err := s.pinned(ctx, h)
+	if err != nil {
+		return Invalidated{}, fmt.Errorf("invalidate %s: %w", h, err)
+	}
+	in, err := on.invalidate(ctx, h, tags)
+	if err == nil {
+		err = s.awaitReplicas(ctx, conn)
+	}
+	return in, errors.Join(err, conn.Close())
+}
+
+func (s *Store) invalidate(ctx context.Context, h events.Home, tags []events.Tag) (Invalidated, error) {
 	var in Invalidated
 	tags = unique(tags) // one that is named twice would look lost the second time
 	for len(tags) > 0 {
@@ -60,7 +81,7 @@ func (s *Store) drop(ctx context.Context, h events.Home, tags []events.Tag, in *
 		first = r.number
 		switch {
 		case r.made:
-			in.Drained, in.Why = true, "fence made anew"
+			in.Drained, in.Why = true, whyMade
 			if err := s.settle(ctx, h, in); err != nil {
 				return err
 			}

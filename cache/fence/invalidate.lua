@@ -6,7 +6,7 @@
 --       5 how many names to unlink at most   6 window, us   7 most members of the fence
 --       8 1 to forget that an index was lost, once the tenant has been drained;
 --         2 to forget that the drain of a new fence is owed
---       9.. the tags
+--       9.. the tags; none: only sees to it that there is a fence of this server
 --
 -- RETURNS  {number, made, more, lost tag, name, until ms, ...}
 --   made   1 if there was no fence, until its drain is done (see begin)
@@ -20,7 +20,8 @@
 local fence, base, channel = KEYS[1], ARGV[1], ARGV[2]
 local number, most = tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local h = head(fence) or make(fence, ARGV[3])
+local h, last = head(fence)
+if not h then h = make(fence, ARGV[3], last) end
 local made = h.owed
 
 local ask = {}
@@ -28,7 +29,7 @@ for i = 9, #ARGV do
   ask[#ask + 1] = 't:' .. ARGV[i]
   ask[#ask + 1] = 'i:' .. ARGV[i]
 end
-local scores = redis.call('ZMSCORE', fence, unpack(ask))
+local scores = #ask > 0 and redis.call('ZMSCORE', fence, unpack(ask)) or {}
 
 if ARGV[8] == '2' then redis.call('ZREM', fence, 'd') end
 

@@ -9,6 +9,8 @@
 --   t:<tag>    the number of the tag's last change
 --   i:<tag>    unix ms: the latest _until of what the tag's index lists
 --   d          there while the drain that a new fence needs is still owed
+--   r          minus the first 52 bits of the replication id of the server
+--              that it was made on
 -- The scores of i: are in milliseconds and those of n, f, t: in microseconds,
 -- so MILLIS_END parts the two.
 
@@ -21,18 +23,31 @@ local clock = redis.call('TIME')
 local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 local now_ms = math.floor(now_us / 1000)
 
--- The fence's head: last number, floor, nonce; nil if there is no fence.
+-- The server's name for this history of its data: another one after a restart
+-- and after every failover. 0 where the server has none.
+local function history()
+  local info = redis.pcall('INFO', 'replication')
+  local id = type(info) == 'string' and string.match(info, 'master_replid:(%x+)')
+  return id and tonumber(string.sub(id, 1, 13), 16) or 0
+end
+
+-- The fence's head: last number, floor, nonce. nil if there is no fence, or if
+-- it was made under another history: changes may have been applied since that
+-- this copy of the data never saw. Then the second value is its last number.
 local function head(fence)
-  local s = redis.pcall('ZMSCORE', fence, 'n', 'f', 'c', 'd') -- of another type: lost
-  if s.err or not (s[1] and s[2] and s[3]) then return nil end
+  local s = redis.pcall('ZMSCORE', fence, 'n', 'f', 'c', 'd', 'r') -- of another type: lost
+  if s.err or not (s[1] and s[2] and s[3] and s[5]) then return nil end
+  if tonumber(s[5]) ~= -history() then return nil, tonumber(s[1]) end
   return { last = tonumber(s[1]), floor = tonumber(s[2]), nonce = fmt(-tonumber(s[3])), owed = s[4] and 1 or 0 }
 end
 
--- Makes a fence whose floor is its first number.
-local function make(fence, nonce)
-  redis.call('UNLINK', fence)
-  redis.call('ZADD', fence, now_us, 'n', now_us, 'f', -tonumber(nonce), 'c', '0.5', 'd')
-  return { last = now_us, floor = now_us, nonce = nonce, owed = 1 }
+-- Makes a fence whose floor is its first number. From one of another history
+-- it keeps what its indexes should list, and counts on.
+local function make(fence, nonce, last)
+  if not last then redis.call('UNLINK', fence) end
+  local n = math.max((last or 0) + 1, now_us)
+  redis.call('ZADD', fence, n, 'n', n, 'f', -tonumber(nonce), 'c', 0.5, 'd', -history(), 'r')
+  return { last = n, floor = n, nonce = nonce, owed = 1 }
 end
 
 local function next_number(fence, h)

@@ -383,7 +383,7 @@ func (m *machine) check() error {
 
 func openStore(t testing.TB, db cachetest.DB) *fence.Store {
 	t.Helper()
-	s, err := fence.Open(context.Background(), db, cache.Keys{})
+	s, err := fence.Open(context.Background(), db.UniversalClient, cache.Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}

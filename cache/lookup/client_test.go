@@ -257,7 +257,7 @@ func TestADroppedEntryIsUnknown(t *testing.T) {
 		if d := check(t, c, r, read); !d.Allowed() {
 			t.Fatalf("got %+v", d)
 		}
-		s, err := fence.Open(t.Context(), db, cache.Keys{})
+		s, err := fence.Open(t.Context(), db.UniversalClient, cache.Keys{})
 		if err != nil {
 			t.Fatal(err)
 		}

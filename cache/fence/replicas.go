@@ -1,0 +1,49 @@
+package fence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/rescindhq/rescind/events"
+)
+
+// ErrReplicas says that an invalidation is done on the primary and not on as
+// many replicas as were asked for: one that is promoted now may show what was
+// dropped, until it is drained.
+var ErrReplicas = errors.New("too few replicas have it")
+
+// pinned returns the store on one connection to the primary of a tenant's
+// slot: WAIT counts what its own connection has written.
+func (s *Store) pinned(ctx context.Context, h events.Home) (*Store, *redis.Conn, error) {
+	on := *s
+	switch c := s.rdb.(type) {
+	case *redis.ClusterClient:
+		one, err := c.MasterForKey(ctx, s.keys.Fence(h))
+		if err != nil {
+			return nil, nil, fmt.Errorf("find the primary: %w", err)
+		}
+		conn := one.Conn()
+		on.rdb = conn
+		return &on, conn, nil
+	case *redis.Client:
+		conn := c.Conn()
+		on.rdb = conn
+		return &on, conn, nil
+	}
+	return nil, nil, fmt.Errorf("wait for replicas: %w", ErrClient)
+}
+
+// awaitReplicas waits until enough replicas have what was written on conn.
+func (s *Store) awaitReplicas(ctx context.Context, conn *redis.Conn) error {
+	n, err := conn.Wait(ctx, s.Replicas, s.ReplicaWait).Result()
+	if err != nil {
+		return fmt.Errorf("wait for replicas: %w", err)
+	}
+	if n < int64(s.Replicas) {
+		return fmt.Errorf("%w: %d of %d within %s", ErrReplicas, n, s.Replicas, s.ReplicaWait)
+	}
+	return nil
+}
