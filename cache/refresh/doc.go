@@ -11,6 +11,12 @@
 // given up because of an outage. What Redis refuses for another reason goes to
 // the dead letters after its retries, and takes no other change with it.
 //
+// Where replicas are to have a change before it is acknowledged and do not, it
+// is done on the primary and comes again, while those that follow are applied.
+//
+// [Worker.Watch] notices a Redis that was restarted, failed over or replaced,
+// and drops what the old one had vouched for.
+//
 // # A refresh
 //
 // [Worker.Refresh] fetches an entry again and keeps the deadline of the one it

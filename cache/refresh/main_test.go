@@ -90,7 +90,7 @@ type world struct {
 
 func open(t testing.TB, db cachetest.DB) *world {
 	t.Helper()
-	s, err := fence.Open(t.Context(), db, cache.Keys{})
+	s, err := fence.Open(t.Context(), db.UniversalClient, cache.Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}

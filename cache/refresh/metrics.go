@@ -17,6 +17,7 @@ type Metrics struct {
 	dropped                                    *prometheus.CounterVec
 	changeAge, fillTime, lag                   *prometheus.HistogramVec
 	invalidateTime                             prometheus.Histogram
+	histories                                  prometheus.Counter
 }
 
 var quick = []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60}
@@ -34,8 +35,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		return h
 	}
 	m := &Metrics{
-		changes: counter("rescind_changes_total", "Changes by outcome: applied, retried, dead.", "provider", "outcome"),
-		dropped: counter("rescind_entries_dropped_total", "Entries that were alive when a change dropped them.", "provider"),
+		changes: counter("rescind_changes_total", "Changes by outcome: applied, retried, unreplicated, dead.", "provider", "outcome"),
+		dropped: counter("rescind_entries_dropped_total", "Entries that were alive when a change, or a drain, dropped them.", "provider"),
 		fills: counter("rescind_fills_total",
 			"Fills by outcome: stored, shared, unstored, rate_limited, failed.", "provider", "outcome"),
 		commits: counter("rescind_commits_total",
@@ -50,7 +51,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "rescind_invalidate_seconds", Help: "Time of the invalidation of one tenant's batch.", Buckets: quick,
 		}),
 	}
-	r.MustRegister(m.invalidateTime)
+	m.histories = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "rescind_redis_changed_total", Help: "How often Redis was found restarted, failed over or replaced.",
+	})
+	r.MustRegister(m.invalidateTime, m.histories)
 	return m
 }
 
@@ -63,6 +67,8 @@ func (m *Metrics) applied(c events.Change, now time.Time) {
 }
 
 func (m *Metrics) retried(p events.Provider) { m.change(p, "retried") }
+
+func (m *Metrics) unreplicated(p events.Provider) { m.change(p, "unreplicated") }
 
 func (m *Metrics) buried(p events.Provider) { m.change(p, "dead") }
 
@@ -78,6 +84,18 @@ func (m *Metrics) invalidated(p events.Provider, alive int, took time.Duration) 
 	}
 	m.dropped.WithLabelValues(string(p)).Add(float64(alive))
 	m.invalidateTime.Observe(took.Seconds())
+}
+
+func (m *Metrics) redisChanged() {
+	if m != nil {
+		m.histories.Inc()
+	}
+}
+
+func (m *Metrics) drained(p events.Provider, alive int) {
+	if m != nil {
+		m.dropped.WithLabelValues(string(p)).Add(float64(alive))
+	}
 }
 
 func (m *Metrics) filled(p events.Provider, r Result, err error, took time.Duration) {

@@ -84,6 +84,10 @@ func (w *Worker) Apply(ctx context.Context, batch []stream.Message) {
 func (w *Worker) applyHome(ctx context.Context, home events.Home, ms []stream.Message) {
 	start := time.Now()
 	in, err := w.invalidate(ctx, home, ms)
+	if errors.Is(err, fence.ErrReplicas) {
+		w.unreplicated(ctx, home, ms, in, err)
+		return
+	}
 	if err != nil && len(ms) > 1 && ctx.Err() == nil {
 		for _, m := range ms { // what is refused for one must not bury the others
 			w.applyHome(ctx, home, []stream.Message{m})
@@ -104,11 +108,37 @@ func (w *Worker) applyHome(ctx context.Context, home events.Home, ms []stream.Me
 	w.Log.InfoContext(ctx, "changes applied", "provider", home.Provider, "tenant", home.Tenant,
 		"changes", len(ms), "change_id", ms[0].Change.ID, "sequence", ms[len(ms)-1].Sequence,
 		"tags", describe(ms), "alive", len(in.Alive), "version", in.Number, "ms", time.Since(start).Milliseconds())
+	w.refill(ctx, home, ms, in)
+}
+
+// refill asks for a refresh of what was alive, beside the changes that follow.
+func (w *Worker) refill(ctx context.Context, home events.Home, ms []stream.Message, in fence.Invalidated) {
 	if in.Drained {
 		w.Log.WarnContext(ctx, "tenant drained", "provider", home.Provider, "tenant", home.Tenant, "reason", in.Why)
 	}
 	cause := ms[0].Change.ID
 	w.asking.Go(func() { w.enqueue(context.WithoutCancel(ctx), in.Alive, cause) })
+}
+
+// replicaPause is after how long a change comes again that the replicas do not
+// have yet.
+const replicaPause = 2 * time.Second
+
+// unreplicated gives back changes that are done on the primary alone. They are
+// not held, so that those which follow revoke too; nor do they die of it.
+func (w *Worker) unreplicated(
+	ctx context.Context, home events.Home, ms []stream.Message, in fence.Invalidated, why error,
+) {
+	w.Log.WarnContext(ctx, "changes applied on the primary alone", "provider", home.Provider, "tenant", home.Tenant,
+		"changes", len(ms), "change_id", ms[0].Change.ID, "sequence", ms[len(ms)-1].Sequence,
+		"alive", len(in.Alive), "error", why)
+	for _, m := range ms {
+		w.Metrics.unreplicated(m.Change.Provider)
+		if err := m.Nak(replicaPause); err != nil {
+			w.Log.WarnContext(ctx, "give change back", "sequence", m.Sequence, "error", err)
+		}
+	}
+	w.refill(ctx, home, ms, in)
 }
 
 // invalidate invalidates what a tenant's messages name between them, holding
@@ -133,7 +163,7 @@ func (w *Worker) invalidate(ctx context.Context, home events.Home, ms []stream.M
 		in, err := w.Store.Invalidate(ctx, home, tags...)
 		all.Alive = append(all.Alive, in.Alive...)
 		all.Number, all.Drained, all.Why = in.Number, all.Drained || in.Drained, all.Why+in.Why
-		if err != nil && !Outage(err) {
+		if errors.Is(err, fence.ErrReplicas) || err != nil && !Outage(err) {
 			return backoff.Permanent(err)
 		}
 		return err
