@@ -214,9 +214,9 @@ var users = map[string]struct{ may, never []string }{
 	"worker": {[]string{
 		"config get save", "info server", "info replication", "info memory", "role", "time", "wait 0 1", "ping",
 		"object idletime ~e:42", "hgetall ~e:42", "hset budget:x f 1", "pexpire budget:x 1", "script exists x",
-		"publish ~changed x",
+		"publish ~changed x", "scan 0",
 	}, []string{
-		"flushall", "flushdb", "keys *", "keys ~*", "scan 0", "config set save x", "config rewrite", "acl list",
+		"flushall", "flushdb", "keys *", "keys ~*", "config set save x", "config rewrite", "acl list",
 		"acl setuser x", "get other", "hset other f 1", "del perm:v2:x", "publish other x", "psubscribe *",
 		"shutdown", "monitor", "save", "bgsave", "replicaof no one", "client kill 1.1.1.1:1",
 		"client list", "migrate h 1 k 0 1", "function flush", "script flush", "restore ~e:1 0 x",

@@ -50,9 +50,15 @@ type NATS struct {
 type Redis struct {
 	URL      string               `yaml:"url"`
 	Password subscriptions.Secret `yaml:"password"`
-	Cluster  bool                 `yaml:"cluster"`
-	Prefix   string               `yaml:"prefix"`
-	StandIn  bool                 `yaml:"stand_in"`
+	// SentinelPassword is that of the Sentinels, where URL names some.
+	SentinelPassword subscriptions.Secret `yaml:"sentinel_password"`
+	Cluster          bool                 `yaml:"cluster"`
+	// Replicas must have a change before it is acknowledged; ReplicaWait is how
+	// long to wait for them.
+	Replicas    int           `yaml:"replicas"`
+	ReplicaWait time.Duration `yaml:"replica_wait"`
+	Prefix      string        `yaml:"prefix"`
+	StandIn     bool          `yaml:"stand_in"`
 }
 
 // Listener says where deliveries arrive.

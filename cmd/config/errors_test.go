@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -268,18 +269,45 @@ func FuzzParse(f *testing.F) {
 	f.Add("log: {level: [x]}\n---\n", "RESCIND_LOG_LEVEL=x")
 	f.Add("redis: {password: env:FUZZ}", "FUZZ=hunter2")
 	f.Add("providers: {a: {tenants: [~, {id: 0x10}]}}", "RESCIND_PROVIDERS_A_TENANTS_1_ID=\xff")
+	for _, s := range []string{
+		"redis: {password: env:RC_JWT}\nlog: {level: env:RC_JWT}", "redis:\n  password: |\n    env:RC_JWT\n",
+		"redis: {password: !!binary ZW52OlJDX0pXVA==}", "log: {level: &a x, format: *a}", strings.Repeat("[", 11_000),
+		"providers: {a: {tenants: [{verification_tokens: [env:RC_JWT, env:RC_JWT]}]}}", "nats: {replicas: 0x7fffffffffffffffff}",
+		"worker: {life: 9999999999h}", "? redis\n: {password: env:RC_JWT}", "redis: {password: \"env:RC_JWT\\0\"}", "\xff: 1",
+	} {
+		f.Add(s, "")
+	}
+	f.Add("redis: {url: redis://r}", "RESCIND_REDIS_URL=redis://:x@r")
+	f.Add(string(whole), "RESCIND_REDIS_PASSWORD=env:RC_JWT")
+	f.Add(string(whole), "RESCIND_LISTENER_ADDR=env:RC_JWT")
 	f.Fuzz(func(t *testing.T, file, env string) {
 		c, err := config.Parse([]byte(file), "f", append(environ(), env))
+		if (c == nil) == (err == nil) {
+			t.Fatalf("%+v beside %v", c, err)
+		}
 		if err != nil {
+			untold(t, text(err), file+env)
 			return
 		}
 		shown := c.Effective()
-		if strings.Contains(string(shown), "client-hunter2-secret") && !strings.Contains(file+env, leak) {
-			t.Errorf("a secret shows: %s", shown)
+		again, err := config.Parse([]byte(file), "f", append(environ(), env))
+		if err != nil || !bytes.Equal(again.Effective(), shown) {
+			t.Errorf("read again it is another: %v", err)
 		}
 		scalars(t, shown)
-		_ = text(c.Validate(config.RoleListener, config.RoleWorker))
+		bad := text(c.Validate(config.RoleListener, config.RoleWorker))
+		untold(t, bad+string(shown)+fmt.Sprintf("%v %+v %#v", c, c, c), file+env)
 	})
+}
+
+// untold wants a text to show none of the secrets that the environment has,
+// unless what was read shows one itself.
+func untold(t *testing.T, shown, read string) {
+	t.Helper()
+	const sealing = "aHVudGVyMi1odW50ZXIy" // the key's beginning, in base64
+	if (strings.Contains(shown, leak) || strings.Contains(shown, sealing)) && !strings.Contains(read, leak) {
+		t.Errorf("a secret shows: %s", shown)
+	}
 }
 
 // scalars lists the paths of YAML, in order.

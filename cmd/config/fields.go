@@ -60,9 +60,14 @@ func sections() []Field {
 			"secret: seals tokens in JetStream; 32 random bytes in base64, the same for all processes"),
 
 		row("redis.url", "redis://127.0.0.1:6379/0", worker, true,
-			"redis:// or rediss://, with user and database, without password"),
+			"redis:// or rediss://, with user and database, without password; "+
+				"under Sentinel redis-sentinel:// (or rediss-) with its addresses, commas between, and #<name of the primary>"),
 		row("redis.password", "", worker, false, "secret: password of the user"),
+		row("redis.sentinel_password", "", worker, false, "secret: password of the Sentinels"),
 		row("redis.cluster", "false", worker, true, "whether it is a Redis Cluster"),
+		row("redis.replicas", "0", worker, true,
+			"replicas that must have a change before it is acknowledged, 0 to 5; run one more than that"),
+		row("redis.replica_wait", "1s", worker, true, "how long to wait for them, 10ms to 3s; then the change comes again"),
 		row("redis.prefix", "perm", worker, true, "what every key of the contract begins with"),
 		row("redis.stand_in", "false", worker, true,
 			"accept a Redis whose policies cannot be asked; for the dev command only"),

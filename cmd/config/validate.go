@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/events"
@@ -100,11 +101,30 @@ func (n NATS) check(p *problems) {
 
 func (r Redis) check(p *problems) {
 	if r.URL != "" {
-		u := checkURL("redis.url", r.URL, []string{"redis", "rediss"}, p)
-		r.checkDatabase(u, p)
+		r.checkURL(p)
+	}
+	checkRange("redis.replicas", r.Replicas, 0, 5, p)
+	if r.ReplicaWait < 10*time.Millisecond || r.ReplicaWait > 3*time.Second {
+		p.add("redis.replica_wait", "must be 10ms to 3s; got %s", r.ReplicaWait)
 	}
 	if _, err := cache.NewKeys(r.Prefix); err != nil {
 		p.add("redis.prefix", "%w", err)
+	}
+}
+
+func (r Redis) checkURL(p *problems) {
+	_, ok, err := r.Sentinels()
+	switch {
+	case !ok:
+		if !r.SentinelPassword.Empty() {
+			p.add("redis.sentinel_password", "needs a redis.url that begins with redis-sentinel://")
+		}
+		u := checkURL("redis.url", r.URL, []string{"redis", "rediss"}, p)
+		r.checkDatabase(u, p)
+	case err != nil:
+		p.add("redis.url", "%w", err)
+	case r.Cluster:
+		p.add("redis.cluster", "excludes Sentinel: a cluster fails over by itself")
 	}
 }
 

@@ -156,6 +156,12 @@ func hopeless(err error) bool {
 
 // openRedis makes the client that the configuration describes.
 func openRedis(cfg config.Redis) (redis.UniversalClient, error) {
+	if s, ok, err := cfg.Sentinels(); ok {
+		if err != nil {
+			return nil, fmt.Errorf("redis.url: %w", err)
+		}
+		return openSentinel(cfg, s), nil
+	}
 	o, err := redis.ParseURL(cfg.URL)
 	if err != nil {
 		return nil, errors.New("redis.url: not a redis:// or rediss:// address") // the error quotes it
@@ -171,6 +177,18 @@ func openRedis(cfg config.Redis) (redis.UniversalClient, error) {
 		Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
 		ContextTimeoutEnabled: true,
 	}), nil
+}
+
+// openSentinel makes a client that follows the primary.
+func openSentinel(cfg config.Redis, s config.Sentinel) redis.UniversalClient {
+	o := &redis.FailoverOptions{
+		MasterName: s.Primary, SentinelAddrs: s.Addrs, SentinelPassword: cfg.SentinelPassword.Reveal(),
+		Username: s.User, Password: cfg.Password.Reveal(), DB: s.Database, ContextTimeoutEnabled: true,
+	}
+	if s.TLS {
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	return redis.NewFailoverClient(o)
 }
 
 // listenOn takes a port, and names the setting if it cannot.

@@ -65,6 +65,7 @@ func (w *Worker) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("redis.url (user, redis.password): %w", err)
 	}
+	store.Replicas, store.ReplicaWait = w.cfg.Redis.Replicas, w.cfg.Redis.ReplicaWait
 	if err := w.checkRedis(ctx); err != nil {
 		return err
 	}
@@ -149,6 +150,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Go(func() error {
 		return w.stream.ConsumeChanges(ctx, stream.ConsumeOptions{Batch: changesAtOnce}, w.worker.Apply)
 	})
+	g.Go(func() error { return w.worker.Watch(ctx) })
 	g.Go(func() error { return w.stream.ConsumeRefreshes(ctx, w.cfg.Worker.Fetchers, w.worker.Refresh) })
 	g.Go(func() error { return serve(ctx, w.asks, w.asksOn) })
 	g.Go(func() error { return serve(ctx, w.admin, w.adminOn) })
