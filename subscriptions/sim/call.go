@@ -90,6 +90,9 @@ func (c *call) answer() (any, error) {
 	if c.fault.status != 0 {
 		e := errStatus(c.fault.status)
 		e.retry = c.s.scale(e.retry)
+		if e.retry > 0 && c.fault.penalty > 0 {
+			e.retry = c.fault.penalty
+		}
 		return nil, e
 	}
 	c.s.mu.Lock()

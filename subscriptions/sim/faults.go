@@ -31,7 +31,7 @@ type Fault struct {
 	Operation string        // an operationId of the vendor's description, [Deliveries], or empty: every API call
 	Kind      FaultKind     //
 	Count     int           // how many times; 0: until cleared
-	Delay     time.Duration // for Delay and Stale
+	Delay     time.Duration // for Delay and Stale; for Status 429 the penalty told, 0: the vendor's 60 s
 	Status    int           // for Status
 }
 
@@ -130,7 +130,7 @@ func (s *RingCentral) Faults() []Fault {
 
 // trouble is what the faults in force do to one call or delivery.
 type trouble struct {
-	delay, age                         time.Duration
+	delay, age, penalty                time.Duration
 	status                             int
 	truncate, drop, duplicate, reorder bool
 }
@@ -161,7 +161,7 @@ func (t *trouble) add(f Fault) {
 	case Stale:
 		t.age = max(t.age, f.Delay)
 	case Status:
-		t.status = f.Status
+		t.status, t.penalty = f.Status, f.Delay
 	case Truncate:
 		t.truncate = true
 	case Drop:

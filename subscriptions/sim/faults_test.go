@@ -44,6 +44,15 @@ func TestStatusFaults(t *testing.T) {
 	}
 }
 
+func TestPenaltyOfAFault(t *testing.T) {
+	w := start(t, sim.Options{Limits: free()})
+	w.fault(t, sim.Fault{Kind: sim.Status, Status: 429, Count: 1, Delay: 2 * time.Second})
+	a := w.get(t, w.as(t, user), ownExtension).want(t, 429, "CMN-301")
+	if got := a.head.Get("Retry-After"); got != "2" {
+		t.Errorf("Retry-After: %q, want 2", got)
+	}
+}
+
 func TestFaultsLastUntilCleared(t *testing.T) {
 	w := start(t, sim.Options{Limits: free()})
 	tok := w.as(t, user)
