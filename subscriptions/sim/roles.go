@@ -132,7 +132,7 @@ type roleInfo struct {
 	Scope          string          `json:"scope"`
 	Hidden         bool            `json:"hidden"`
 	LastUpdated    string          `json:"lastUpdated"`
-	Permissions    []permissionRef `json:"permissions,omitempty"`
+	Permissions    []permissionRef `json:"permissions,omitzero"` // one of none is shown, one that is left out is not
 }
 
 // summary is a role without its permissions, as lists show it.
@@ -153,6 +153,7 @@ func (c *call) roleURI(id string) string {
 
 func (c *call) roleInfo(id string) roleInfo {
 	info := c.summary(id)
+	info.Permissions = []permissionRef{}
 	for _, p := range c.world.roles[id].Permissions {
 		ref := c.permissionRef(p)
 		if c.flag("advancedPermissions") {

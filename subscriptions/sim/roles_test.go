@@ -45,6 +45,19 @@ func TestAssignedRoles(t *testing.T) {
 	}
 }
 
+func TestRoleWithoutPermissionsSaysSo(t *testing.T) {
+	w := start(t, sim.Options{Limits: free()})
+	tok := w.as(t, admin)
+	const roles = v1 + "/account/~/user-role"
+	var made struct{ ID string }
+	w.call(t, tok, "POST", roles, map[string]any{"displayName": "None", "permissions": []any{}}).into(t, &made)
+	var got map[string]any
+	w.call(t, tok, "GET", roles+"/"+made.ID, nil).want(t, 200, "").into(t, &got)
+	if list, ok := got["permissions"].([]any); !ok || len(list) != 0 {
+		t.Errorf("permissions: %v", got["permissions"])
+	}
+}
+
 func TestRolesCanBeEdited(t *testing.T) {
 	w := start(t, sim.Options{Limits: free()})
 	tok := w.as(t, admin)
