@@ -18,7 +18,7 @@ const (
 	dialLimit     = 2 * time.Second  // of one attempt
 	connectRetry  = 200 * time.Millisecond
 	reconnectWait = 250 * time.Millisecond
-	pingInterval  = 5 * time.Second // a line that was cut silently is noticed in two to three of these
+	pingInterval  = 3 * time.Second // a line that was cut silently is noticed in two to three of these
 )
 
 // ConnectOptions say where the server is and who we are.

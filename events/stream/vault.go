@@ -24,6 +24,10 @@ var ErrSealingKey = errors.New("sealed with another key, or altered")
 // nonce, then the text, bound to the key's name.
 const sealVersion = 1
 
+// vaultLimit bounds each call: whoever waits for a token holds a lease, for
+// which others wait.
+const vaultLimit = 2 * time.Second
+
 // Vault keeps small secrets for the fleet, sealed with a key that the server
 // never sees. Names of keys are readable there, values are not.
 type Vault struct {
@@ -38,6 +42,8 @@ func (s *Stream) Vault(key [32]byte) *Vault { return &Vault{kv: s.kv, key: key} 
 // none. One that was sealed with another key counts as none, so that a new key
 // heals itself: the error is [ErrSealingKey] too, and the revision is given.
 func (v *Vault) Get(ctx context.Context, key string) (value []byte, revision uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, vaultLimit)
+	defer cancel()
 	entry, err := v.kv.Get(ctx, secretName(key))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, 0, fmt.Errorf("secret %q: %w", key, events.ErrNoSecret)
@@ -62,6 +68,8 @@ func (v *Vault) Put(ctx context.Context, key string, value []byte, revision uint
 	if err != nil {
 		return fmt.Errorf("secret %q: %w", key, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, vaultLimit)
+	defer cancel()
 	if revision == 0 {
 		_, err = v.kv.Create(ctx, secretName(key), sealed)
 	} else {
@@ -81,7 +89,9 @@ func (v *Vault) Put(ctx context.Context, key string, value []byte, revision uint
 func (v *Vault) Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
 	ttl = max(ttl, time.Second)
 	ttl = (ttl + time.Second - 1).Truncate(time.Second)
-	revision, err := v.kv.Create(ctx, lockName(key), nil, jetstream.KeyTTL(ttl))
+	within, cancel := context.WithTimeout(ctx, vaultLimit)
+	defer cancel()
+	revision, err := v.kv.Create(within, lockName(key), nil, jetstream.KeyTTL(ttl))
 	if conflict(err) {
 		return nil, fmt.Errorf("lock %q: %w", key, events.ErrConflict)
 	}
