@@ -27,7 +27,7 @@ local h, last = head(fence)
 
 -- Reads what stands there: is it alive, and does it satisfy?
 local function satisfies()
-  if not h then return false, false end
+  if not h or h.owed == 1 then return false, false end
   local f = redis.pcall('HMGET', key, '_asof', '_until', '_version', '_fence')
   if f.err then return false, false end
   local began, deadline, number = tonumber(f[1] or nil), tonumber(f[2] or nil), tonumber(f[3] or nil)

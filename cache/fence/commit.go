@@ -120,7 +120,7 @@ func (s *Store) commitArgs(l *Lease, f Fill) (args []any, keys []string, err err
 	args = []any{
 		s.keys.Base(l.Home), string(l.Name), s.keys.Changed(l.Home), l.nonce,
 		LeaseLife.Milliseconds(), cache.Ceiling.Milliseconds(), f.Life.Milliseconds(), unixMilli(f.Limit), unixMilli(f.AsOf),
-		cache.Settled.Microseconds(), Window.Microseconds(), maxMembers, len(tags),
+		cache.Settled.Microseconds(), Window.Microseconds(), s.members, len(tags),
 	}
 	for _, t := range tags {
 		n := t.number

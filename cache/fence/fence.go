@@ -61,6 +61,8 @@ type Store struct {
 	keys    cache.Keys
 	scripts scripts
 	oomSafe bool
+	// Chunk and maxMembers; a test sets less.
+	chunk, members int
 }
 
 // Open loads the scripts. rdb must speak to primaries.
@@ -69,7 +71,7 @@ func Open(ctx context.Context, rdb Redis, keys cache.Keys) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{rdb: rdb, keys: keys, scripts: s, oomSafe: headers}, nil
+	return &Store{rdb: rdb, keys: keys, scripts: s, oomSafe: headers, chunk: Chunk, members: maxMembers}, nil
 }
 
 // OOMSafe says whether invalidation works at full memory on this server. It

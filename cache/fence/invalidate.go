@@ -59,7 +59,7 @@ func (s *Store) invalidate(ctx context.Context, h events.Home, tags []events.Tag
 	var in Invalidated
 	tags = unique(tags) // one that is named twice would look lost the second time
 	for len(tags) > 0 {
-		n := min(len(tags), Chunk)
+		n := min(len(tags), s.chunk)
 		if err := s.drop(ctx, h, tags[:n], &in); err != nil {
 			return in, fmt.Errorf("invalidate %s: %w", h, err)
 		}
@@ -105,10 +105,11 @@ func (s *Store) drop(ctx context.Context, h events.Home, tags []events.Tag, in *
 // it did: should we end before, the next to come does it.
 func (s *Store) settle(ctx context.Context, h events.Home, in *Invalidated) error {
 	tenant := []events.Tag{events.TenantTag}
-	if err := s.unlinkAll(ctx, h, tenant, in); err != nil {
+	number, err := s.unlinkAll(ctx, h, tenant, in)
+	if err != nil {
 		return fmt.Errorf("drain under a new fence: %w", err)
 	}
-	r, err := s.call(ctx, h, tenant, 0, modeSettled)
+	r, err := s.call(ctx, h, tenant, number, modeSettled)
 	in.add(h, r)
 	return err
 }
@@ -157,8 +158,8 @@ func (s *Store) dropIndexed(ctx context.Context, h events.Home, in *Invalidated)
 		return err
 	}
 	for len(rest) > 0 {
-		n := min(len(rest), Chunk)
-		if err := s.unlinkAll(ctx, h, rest[:n], in); err != nil {
+		n := min(len(rest), s.chunk)
+		if _, err := s.unlinkAll(ctx, h, rest[:n], in); err != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -166,16 +167,18 @@ func (s *Store) dropIndexed(ctx context.Context, h events.Home, in *Invalidated)
 	return nil
 }
 
-// unlinkAll is drop without mending.
-func (s *Store) unlinkAll(ctx context.Context, h events.Home, tags []events.Tag, in *Invalidated) error {
-	for first := cache.Version(0); ; {
-		r, err := s.call(ctx, h, tags, first, modeDrop)
+// unlinkAll is drop without mending. It returns the number of its last call.
+func (s *Store) unlinkAll(
+	ctx context.Context, h events.Home, tags []events.Tag, in *Invalidated,
+) (number cache.Version, err error) {
+	for {
+		r, err := s.call(ctx, h, tags, number, modeDrop)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		in.add(h, r)
-		if first = r.number; !r.more {
-			return nil
+		if number = r.number; !r.more {
+			return number, nil
 		}
 	}
 }
@@ -213,8 +216,8 @@ func (s *Store) call(
 	keys[0] = s.keys.Fence(h)
 	args := make([]any, 8, len(tags)+8)
 	copy(args, []any{
-		s.keys.Base(h), s.keys.Changed(h), newNonce(), first.String(), Chunk,
-		Window.Microseconds(), maxMembers, mode,
+		s.keys.Base(h), s.keys.Changed(h), newNonce(), first.String(), s.chunk,
+		Window.Microseconds(), s.members, mode,
 	})
 	for _, t := range tags {
 		keys = append(keys, s.keys.Index(h, t))

@@ -31,7 +31,7 @@ for i = 9, #ARGV do
 end
 local scores = #ask > 0 and redis.call('ZMSCORE', fence, unpack(ask)) or {}
 
-if ARGV[8] == '2' then redis.call('ZREM', fence, 'd') end
+if ARGV[8] == '2' and number >= h.floor and number <= h.last then redis.call('ZREM', fence, 'd') end
 
 -- Stamp. A continuation stamps only what has lost its stamp.
 if number < h.floor or number > h.last then number = next_number(fence, h) end
