@@ -44,7 +44,8 @@ end
 
 local held = redis.pcall('HMGET', lease, 'nonce', 'asof', 'number', 'fence', 'made')
 local left = redis.call('PTTL', lease)
-local busy = not held.err and held[2] and left > 0 and left <= lease_ms
+-- A lease of another fence is void: its commit will be refused.
+local busy = not held.err and held[2] and left > 0 and left <= lease_ms and h and held[4] == h.nonce
 
 -- The number of the last change of the tag that was asked for.
 local function changed()

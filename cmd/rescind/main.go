@@ -5,6 +5,7 @@
 //	rescind check                 ask a worker what a subject may do
 //	rescind events list           what is in the stream of changes
 //	rescind scopes ringcentral    what an app may hold at a provider
+//	rescind prove races|faults    whether the promises hold
 //
 // Exit codes: 0 done, or granted; 1 something went wrong; 80 the command line is
 // wrong. A check that found no right ends with 2 (denied) or 3 (unknown).
@@ -28,6 +29,8 @@ type commands struct {
 	Check  checkCmd  `cmd:"" help:"Ask a worker what a subject may do. Exit status 0 granted, 2 denied, 3 unknown."`
 	Events eventsCmd `cmd:"" help:"Look at the stream of changes."`
 	Scopes scopesCmd `cmd:"" help:"List what an app may hold at a provider."`
+	Prove  proveCmd  `cmd:"" help:"Show that the promises hold, under races and under faults."`
+	Part   partCmd   `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
