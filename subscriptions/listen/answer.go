@@ -105,8 +105,8 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, v *visit, err e
 		header.Set("Allow", http.MethodPost)
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", retryAfter)
-	case http.StatusRequestTimeout, http.StatusRequestEntityTooLarge:
-		header.Set("Connection", "close")
+	case http.StatusNotFound, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge:
+		header.Set("Connection", "close") // a stranger holds no place by being idle
 	}
 	if err == nil {
 		h.welcome(w, v)

@@ -87,15 +87,15 @@ func New(cfg Config) (*Handler, error) {
 	return &Handler{cfg: cfg, doors: doors, metrics: m}, nil
 }
 
-// keyed is a door with the digest of its part.
+// keyed is a door with the digest of its path.
 type keyed struct {
 	Door
 	digest [sha256.Size]byte
 }
 
-// hang sorts the doors by provider.
-func hang(doors []Door) (map[string][]keyed, error) {
-	out := map[string][]keyed{}
+// hang checks the doors, and that each can be told from the others.
+func hang(doors []Door) ([]keyed, error) {
+	var out []keyed
 	homes := map[events.Home]bool{}
 	for _, d := range doors {
 		if err := d.check(); err != nil {
@@ -105,14 +105,13 @@ func hang(doors []Door) (map[string][]keyed, error) {
 			return nil, fmt.Errorf("door %s: there are two", d.Home)
 		}
 		homes[d.Home] = true
-		p := string(d.Home.Provider)
-		k := keyed{d, sha256.Sum256([]byte(d.Path))}
-		for _, other := range out[p] {
+		k := keyed{d, sha256.Sum256([]byte(prefix + string(d.Home.Provider) + "/" + d.Path))}
+		for _, other := range out {
 			if other.digest == k.digest {
 				return nil, fmt.Errorf("doors %s and %s: same Path", other.Home, d.Home)
 			}
 		}
-		out[p] = append(out[p], k)
+		out = append(out, k)
 	}
 	return out, nil
 }

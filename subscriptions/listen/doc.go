@@ -19,14 +19,18 @@
 //
 // # Addresses
 //
-// POST /hooks/<provider>/<part>, see [Address]. The part is compared in
-// constant time. A proxy that adds a prefix to the path has to take it away.
+// POST /hooks/<provider>/<part>, see [Address]. The path is hashed whole and
+// compared with that of every door in constant time: who probes learns from the
+// time no more than from the answer, and that is the same at all addresses that
+// are none. A proxy that adds a prefix to the path has to take it away.
 //
 // # Memory
 //
 // [NewServer] speaks HTTP/1 only, so one connection is one request at a time,
-// and the connections that [Limit] allows times MaxBody is the most that bodies
-// take. Only who knows an address can send one.
+// and bodies take at most the connections that [Limit] allows times MaxBody, up
+// to three times that for moments in which buffers grow. Only who knows an
+// address can send one. After a 404 the connection is closed, so that a stranger
+// holds one no longer than it takes to send headers.
 //
 // # Logs and metrics
 //

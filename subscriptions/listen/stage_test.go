@@ -31,6 +31,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // limit bounds every wait.
 const limit = 20 * time.Second
 
+// maxConnections is the default of the configuration.
+const maxConnections = 1024
+
 // The secrets of the tests; none may be logged.
 const (
 	token = "SECRET-verification-token"
@@ -44,10 +47,17 @@ type noVault struct{ subscriptions.Vault }
 
 func ringCentral(t testing.TB) *ringcentral.Provider {
 	t.Helper()
+	return ringCentralOf(t, home, token)
+}
+
+// ringCentralOf is the provider of a tenant that is told from others by a token.
+func ringCentralOf(t testing.TB, h events.Home, token string) *ringcentral.Provider {
+	t.Helper()
 	secret := subscriptions.NewSecret
 	p, err := ringcentral.New(ringcentral.Config{
-		Account: home.Tenant, BaseURL: "http://127.0.0.1:1", ClientID: "c", ClientSecret: secret("s"),
-		JWT: secret("j"), VerificationTokens: []subscriptions.Secret{secret(token)},
+		Name: h.Provider, Account: h.Tenant, BaseURL: "http://127.0.0.1:1", ClientID: "c",
+		ClientSecret: secret("s"),
+		JWT:          secret("j"), VerificationTokens: []subscriptions.Secret{secret(token)},
 	}, subscriptions.Deps{HTTP: http.DefaultClient, Vault: noVault{}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +147,8 @@ type stage struct {
 	server  *http.Server
 }
 
-// open serves one door; shape may change the server before it begins.
+// open serves a door beside those of cfg; shape may change the server before
+// it begins.
 func open(t testing.TB, cfg listen.Config, d subscriptions.Door, shape func(*http.Server)) *stage {
 	t.Helper()
 	s := &stage{log: &journal{}, metrics: prometheus.NewRegistry(), client: &http.Client{Timeout: limit,
@@ -147,7 +158,7 @@ func open(t testing.TB, cfg listen.Config, d subscriptions.Door, shape func(*htt
 		cfg.Log = log
 	}
 	cfg.Registerer = s.metrics
-	cfg.Doors = []listen.Door{{Home: home, Path: part, Door: d}}
+	cfg.Doors = append(cfg.Doors, listen.Door{Home: home, Path: part, Door: d})
 	h, err := listen.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +175,7 @@ func open(t testing.TB, cfg listen.Config, d subscriptions.Door, shape func(*htt
 		shape(s.server)
 	}
 	done := make(chan error, 1)
-	go func() { done <- s.server.Serve(listen.Limit(l, 256)) }()
+	go func() { done <- s.server.Serve(listen.Limit(l, maxConnections)) }()
 	t.Cleanup(func() {
 		s.client.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
