@@ -162,13 +162,17 @@ func unreached(ctx context.Context, op operation, err error) error {
 // errMalformed says that a reply is not what the API description promises.
 var errMalformed = errors.New("malformed reply")
 
+// clipped formats an error of encoding/json, which repeats a number that does
+// not fit, however long.
+const clipped = "%.200s"
+
 // decode reads a reply. One that is cut short may be whole the next time.
 func decode(op operation, h http.Header, body []byte, out any) error {
 	if out == nil {
 		return nil
 	}
 	if err := json.Unmarshal(body, out); err != nil {
-		return transient{fmt.Errorf("ringcentral %s, request %s: %w: %w",
+		return transient{fmt.Errorf("ringcentral %s, request %s: %w: "+clipped,
 			op.name, word(h.Get("RCRequestId")), errMalformed, err)}
 	}
 	return nil

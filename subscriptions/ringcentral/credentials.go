@@ -248,7 +248,7 @@ func (p *Provider) load(ctx context.Context, r ring) (token, uint64, error) {
 		return token{}, 0, fmt.Errorf("read %s from the vault: %w", r.name, err)
 	}
 	var k kept
-	if json.Unmarshal(b, &k) != nil {
+	if json.Unmarshal(b, &k) != nil || k.Access == "" {
 		p.log.WarnContext(ctx, "unreadable token in the vault", slog.String("token", r.name))
 		return token{}, revision, nil
 	}
@@ -323,12 +323,16 @@ func (p *Provider) grant(
 	return t, err
 }
 
-// notGranted keeps what the endpoint said as codes; the library's own error
-// would repeat the reply's body.
+// notGranted keeps what the endpoint said as codes; the library's own errors
+// would repeat the reply's body, or the part of it that cannot be read.
 func (p *Provider) notGranted(ctx context.Context, op operation, w lane, err error) error {
 	var r *oauth2.RetrieveError
-	if !errors.As(err, &r) {
+	var network *url.Error
+	switch {
+	case errors.As(err, &network):
 		return unreached(ctx, op, err)
+	case !errors.As(err, &r):
+		return unreached(ctx, op, errMalformed)
 	}
 	if later := p.limits.ask(w); later != nil && penalised(r.Response) {
 		return later

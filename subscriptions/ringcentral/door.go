@@ -31,12 +31,12 @@ func (p *Provider) Verify(d subscriptions.Delivery) (subscriptions.Reply, error)
 	given := d.Header.Get(headerVerification)
 	handshake := validation != "" && given == "" && len(d.Body) == 0
 	if given == "" && !handshake {
-		given, validation = validation, "" // a secret is not echoed
+		given = validation
 	}
 	if !handshake && !p.knows(given) {
 		return subscriptions.Reply{}, fmt.Errorf("%w: wrong or no %s", subscriptions.ErrRefused, headerVerification)
 	}
-	if validation == "" {
+	if validation == "" || p.knows(validation) { // a secret is not echoed
 		return subscriptions.Reply{}, nil
 	}
 	// Without a JSON content type the registration may fail with SUB-525.

@@ -43,7 +43,21 @@ func (p *Provider) Read(ctx context.Context, ref events.Ref, s cache.Session) (c
 	if err != nil {
 		return cache.Answer{}, fmt.Errorf("read %s: %w", ref, err)
 	}
+	if err := storable(a); err != nil {
+		return cache.Answer{}, fmt.Errorf("read %s: %w: %w", ref, errMalformed, err)
+	}
 	return a, nil
+}
+
+// storable refuses names that no grant and no tag can have.
+func storable(a cache.Answer) error {
+	_, err := a.Fields()
+	for _, t := range a.Tags {
+		if err == nil {
+			_, err = events.ParseTag(t.String())
+		}
+	}
+	return err
 }
 
 func (p *Provider) read(

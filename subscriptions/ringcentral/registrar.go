@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
 )
 
@@ -128,12 +129,12 @@ func subscriptionPath(id string) string { return "/subscription/" + url.PathEsca
 func (s subscription) ours() (subscriptions.Subscription, error) {
 	expires := parseTime(s.ExpirationTime)
 	if expires.IsZero() && s.ExpiresIn > 0 {
-		expires = time.Now().Add(time.Duration(s.ExpiresIn) * time.Second)
+		expires = time.Now().Add(min(time.Duration(s.ExpiresIn), MaxLife/time.Second) * time.Second)
 	}
-	if s.ID == "" || expires.IsZero() {
+	if events.CheckID(s.ID) != nil || expires.IsZero() {
 		return subscriptions.Subscription{}, fmt.Errorf("%w: subscription without id or expiry", errMalformed)
 	}
-	status := s.Status
+	status := clip(s.Status)
 	if s.Blacklisted.Reason != "" {
 		status += ": " + clip(s.Blacklisted.Reason)
 	}

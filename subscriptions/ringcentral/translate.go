@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -41,7 +42,8 @@ type extensionChange struct {
 // id is an id written as a string or as an integer.
 type id string
 
-// UnmarshalJSON refuses fractions, exponents and other types.
+// UnmarshalJSON refuses fractions, exponents and other types, and does not say
+// what it was given: that may be anything.
 func (i *id) UnmarshalJSON(b []byte) error {
 	if string(b) == "null" {
 		return nil
@@ -50,7 +52,7 @@ func (i *id) UnmarshalJSON(b []byte) error {
 		return json.Unmarshal(b, (*string)(i))
 	}
 	if strings.Trim(string(b), "0123456789") != "" {
-		return fmt.Errorf("id %.40s is neither a string nor a whole number", b)
+		return errors.New("an id is neither a string nor a whole number")
 	}
 	*i = id(b)
 	return nil
@@ -84,7 +86,7 @@ func (p *Provider) Translate(d subscriptions.Delivery) (events.Change, bool, err
 	}
 	var n notice
 	if err := json.Unmarshal(d.Body, &n); err != nil {
-		return events.Change{}, false, fmt.Errorf("%w: %w", subscriptions.ErrUnreadable, err)
+		return events.Change{}, false, fmt.Errorf("%w: "+clipped, subscriptions.ErrUnreadable, err)
 	}
 	kind, extension, err := p.classify(n.Event)
 	if err != nil {

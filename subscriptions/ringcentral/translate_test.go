@@ -247,12 +247,16 @@ func FuzzTranslate(f *testing.F) {
 		note(listPath+"/42", `{"extensionId":42,"hints":"x"}`),
 		`{"uuid":1,"event":"/restapi/v1.0/account/~/extension/~","ownerId":7,"body":null}`,
 		`{"timestamp":"2014-04-29T14:29:27.408+0000","event":"/restapi/v1.0/subscription/~?threshold=1"}`,
+		`{"uuid":["` + doorSecret + `"],"event":"` + listPath + `"}`,
+		`{"uuid":` + strings.Repeat("9", 2000) + `.5}`, `{"event":` + strings.Repeat("9", 2000) + `}`,
+		`{"event":"` + listPath + `","event":"/restapi/v1.0/account/1/extension","uuid":"` + "ÿ" + `"}`,
 	} {
 		f.Add([]byte(body))
 	}
 	p := open(f, testConfig())
 	f.Fuzz(func(t *testing.T, body []byte) {
 		c, ok, err := p.Translate(subscriptions.Delivery{Home: home, Body: body, Received: time.Unix(1, 0)})
+		modest(t, err)
 		if err != nil {
 			if !errors.Is(err, subscriptions.ErrUnreadable) || ok {
 				t.Fatalf("ok %v, error %v", ok, err)
