@@ -186,13 +186,17 @@ func FuzzDecode(f *testing.F) {
 	f.Add("1795255200123", "1795255260123", "7", "permission,scope", "1", "b", string(read), "Self")
 	f.Add(fmt.Sprint(e.AsOf.UnixMilli()), "x", "-1", ",", "", "", "why/feature/x", "")
 	f.Add("", "", "9007199254740993", "permission/x", "2", "\xff", "_x", "\x00")
+	f.Add(strings.Repeat("9", 1000), strings.Repeat("\x00", 1000), "0x7", "permission,permission", "1", "",
+		"p/", "x")
+	f.Add("1795255200123", "281474976710656", "9007199254740992", "permission", "01", "b", "permission/\n",
+		"Self")
 	f.Fuzz(func(t *testing.T, asOf, until, version, covers, confirmed, basis, field, value string) {
 		got, err := cache.Decode(map[string]string{
 			cache.FieldAsOf: asOf, cache.FieldUntil: until, cache.FieldVersion: version, cache.FieldCovers: covers,
 			cache.FieldConfirmed: confirmed, cache.FieldBasis: basis, field: value,
 		})
 		if err != nil {
-			if !errors.Is(err, cache.ErrUnreadable) || !cmp.Equal(got, cache.Entry{}) {
+			if !errors.Is(err, cache.ErrUnreadable) || !cmp.Equal(got, cache.Entry{}) || len(err.Error()) > maxText {
 				t.Fatalf("%+v, %v", got, err)
 			}
 			return

@@ -63,7 +63,7 @@ func Encode(c Change) ([]byte, error) {
 func Decode(b []byte) (Change, error) {
 	var e envelope[json.RawMessage]
 	if err := json.Unmarshal(b, &e); err != nil {
-		return Change{}, fmt.Errorf("decode envelope: %w", err)
+		return Change{}, fmt.Errorf("decode envelope: %.200s", err) // it may quote a value, however long
 	}
 	if e.SpecVersion != specVersion {
 		return Change{}, fmt.Errorf("decode envelope: specversion %.20q is not 1.0", e.SpecVersion)
@@ -76,7 +76,7 @@ func Decode(b []byte) (Change, error) {
 	}
 	var d changeData
 	if err := json.Unmarshal(e.Data, &d); err != nil {
-		return Change{}, fmt.Errorf("decode change %.60q: %w", e.ID, err)
+		return Change{}, fmt.Errorf("decode change %.60q: %.200s", e.ID, err)
 	}
 	c := Change{
 		ID: e.ID, Home: d.Home, Tags: d.Tags, Source: d.Source, Reasons: d.Reasons,

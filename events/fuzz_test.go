@@ -10,7 +10,19 @@ import (
 	"github.com/rescindhq/rescind/events"
 )
 
-// What was read can be written, and reads as the same again.
+// maxText bounds an error: an id has 3 KiB at most, and four times that quoted.
+const maxText = 13 << 10
+
+// refused wants an error that is shorter than what it speaks of may be.
+func refused(t *testing.T, err error) {
+	t.Helper()
+	if n := len(err.Error()); n > maxText {
+		t.Fatalf("an error of %d bytes: %.200s", n, err)
+	}
+}
+
+// What was read can be written, and reads as the same again; what was not is
+// nothing and an error.
 func FuzzDecode(f *testing.F) {
 	for _, c := range []events.Change{full(), minimal()} {
 		b, err := events.Encode(c)
@@ -21,9 +33,24 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte(`{"specversion":"1.0","type":"com.rescindhq.change.v1","id":"1",` +
 		`"time":"0001-01-01T00:00:00+01:00","data":{"provider":"\ud800","tenant":"t","tags":["tenant"]}}`))
+	long := strings.Repeat("9", 20_000)
+	for _, s := range []string{
+		`{"time":"` + long + `"}`, `{"id":` + long + `}`, `{"specversion":"` + long + `"}`, strings.Repeat("[",
+			11_000),
+		`{"specversion":"1.0","type":"com.rescindhq.change.v1","id":"` + strings.Repeat(`\u0001`, 3072) +
+			`","data":{"occurred":"` + long + `"}}`,
+		`{"specversion":"1.0","type":"com.rescindhq.change.v1","id":"1","id":"2",` +
+			`"data":{"provider":"p","tenant":"t","tags":["tenant","` + long + `:"]}}`,
+	} {
+		f.Add([]byte(s))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := events.Decode(b)
 		if err != nil {
+			refused(t, err)
+			if !cmp.Equal(c, events.Change{}) {
+				t.Fatalf("%+v beside %v", c, err)
+			}
 			return
 		}
 		again, err := events.Encode(c)
@@ -48,6 +75,7 @@ func FuzzParseTag(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		tag, err := events.ParseTag(text)
 		if err != nil {
+			refused(t, err)
 			return
 		}
 		if tag.String() != text {
@@ -94,6 +122,7 @@ func FuzzParseChangeSubject(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		h, err := events.ParseChangeSubject(s)
 		if err != nil {
+			refused(t, err)
 			return
 		}
 		back, err := events.ParseChangeSubject(events.ChangeSubject(h))
@@ -112,6 +141,7 @@ func FuzzParseRefreshSubject(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		r, err := events.ParseRefreshSubject(s)
 		if err != nil {
+			refused(t, err)
 			return
 		}
 		back, err := events.ParseRefreshSubject(events.RefreshSubject(r))

@@ -163,7 +163,7 @@ func read(r *http.Request) (question, error) {
 	}
 	var q question
 	if err := json.Unmarshal(body, &q); err != nil {
-		return question{}, bad("the body is not a question: %s", err)
+		return question{}, bad("the body is not a question: %.200s", err) // it may quote a number, however long
 	}
 	return q, nil
 }

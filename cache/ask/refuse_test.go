@@ -193,15 +193,37 @@ func TestTheStoreIsAway(t *testing.T) {
 	}
 }
 
+// maxRefusal bounds what is said of a bad question, however long that is.
+const maxRefusal = 1 << 10
+
 func FuzzQuestion(f *testing.F) {
 	f.Add([]byte(usual))
 	item := `{"type":"folder","id":"1","properties":{"tenant":"2"}}`
 	f.Add([]byte(question(someone, reads, item, `{"time":1}`)))
 	f.Add([]byte(question(someone, `{"name":"a/b+c/d"}`, anywhere, "null")))
 	f.Add([]byte("\xff{}"))
+	long := strings.Repeat("9", 20_000)
+	for _, s := range []string{
+		`{"context":{"x":` + long + `e999}}`, `{"subject":{"id":` + long + `}}`,
+		`{"subject":{"type":"user","id":"` + long + `"}}`, long,
+		strings.Repeat(`{"context":`, 5000), question(someone, `{"name":"`+long+`"}`, anywhere, ""),
+		question(someone, reads, anywhere, "") + `{"x":1}`, usual[:len(usual)-1] +
+			`,"subject":{"type":"user","id":"7"}}`,
+		strings.Replace(usual, "42", `\u0000`, 1), strings.Replace(usual, "42", `\ud800`, 1),
+		`{"evaluations":[` + usual + `,` + usual + `]}`,
+	} {
+		f.Add([]byte(s))
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := open(t, nil)
 		w := b.post(string(body), nil)
+		limit := maxRefusal
+		if w.Code == http.StatusOK {
+			limit += 6 * len(body) // it names the grants, and JSON writes a byte as \u003c at worst
+		}
+		if n := w.Body.Len(); n > limit || strings.Contains(w.Body.String()+b.log.String(), token) {
+			t.Errorf("%d bytes: %.200s", n, w.Body)
+		}
 		switch w.Code {
 		case http.StatusOK:
 			fuzzed(t, b, w)

@@ -27,11 +27,12 @@ type reply struct {
 	} `json:"context"`
 }
 
-// readReply reads a decision. Unknown members are ignored.
+// readReply reads a decision. Unknown members are ignored. Its errors repeat
+// nothing of the body, as those of encoding/json and time would.
 func readReply(body []byte, need []cache.Grant) (Decision, error) {
 	var r reply
 	if err := json.Unmarshal(body, &r); err != nil {
-		return Decision{}, err
+		return Decision{}, errors.New("it is no JSON, or a member has another type")
 	}
 	if r.Decision == nil {
 		return Decision{}, errors.New("it has no decision")
@@ -45,7 +46,7 @@ func readReply(body []byte, need []cache.Grant) (Decision, error) {
 	if c.Version != "" {
 		v, err := cache.ParseVersion(c.Version)
 		if err != nil {
-			return Decision{}, err
+			return Decision{}, errors.New("its version is no number up to 2^53")
 		}
 		d.Version = v
 	}

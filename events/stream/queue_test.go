@@ -3,6 +3,7 @@ package stream_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -324,9 +325,16 @@ func FuzzDecodeTask(f *testing.F) {
 	f.Add(b)
 	f.Add([]byte(`{"provider":"p","tenant":"t","subject":"s","until":"0001-01-01T00:00:00+01:00",` +
 		`"reason":"\u0000\ud800"}`))
+	long := strings.Repeat("9", 2000)
+	f.Add([]byte(`{"until":"` + long + `"}`))
+	f.Add([]byte(`{"attempt":` + long + `}`))
+	f.Add([]byte(`{"provider":"` + long + `","provider":"p","tenant":"t","subject":"` + long + `"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		task, err := stream.DecodeTask(b)
 		if err != nil {
+			if len(err.Error()) > 1024 || task != (stream.Task{}) {
+				t.Fatalf("%+v beside an error of %d bytes: %.200s", task, len(err.Error()), err)
+			}
 			return
 		}
 		again, err := stream.EncodeTask(task)

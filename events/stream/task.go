@@ -61,7 +61,7 @@ func EncodeTask(t Task) ([]byte, error) {
 func DecodeTask(b []byte) (Task, error) {
 	var t Task
 	if err := json.Unmarshal(b, &t); err != nil {
-		return Task{}, fmt.Errorf("decode task: %w", err)
+		return Task{}, fmt.Errorf("decode task: %.200s", err) // it may quote a value, however long
 	}
 	t.Until, t.Asked = t.Until.UTC(), t.Asked.UTC()
 	t.Reason = cleanReason(errors.New(t.Reason))
