@@ -271,9 +271,12 @@ func FuzzParse(f *testing.F) {
 	f.Add("providers: {a: {tenants: [~, {id: 0x10}]}}", "RESCIND_PROVIDERS_A_TENANTS_1_ID=\xff")
 	for _, s := range []string{
 		"redis: {password: env:RC_JWT}\nlog: {level: env:RC_JWT}", "redis:\n  password: |\n    env:RC_JWT\n",
-		"redis: {password: !!binary ZW52OlJDX0pXVA==}", "log: {level: &a x, format: *a}", strings.Repeat("[", 11_000),
-		"providers: {a: {tenants: [{verification_tokens: [env:RC_JWT, env:RC_JWT]}]}}", "nats: {replicas: 0x7fffffffffffffffff}",
-		"worker: {life: 9999999999h}", "? redis\n: {password: env:RC_JWT}", "redis: {password: \"env:RC_JWT\\0\"}", "\xff: 1",
+		"redis: {password: !!binary ZW52OlJDX0pXVA==}", "log: {level: &a x, format: *a}", strings.Repeat("[",
+			11_000),
+		"providers: {a: {tenants: [{verification_tokens: [env:RC_JWT, env:RC_JWT]}]}}",
+		"nats: {replicas: 0x7fffffffffffffffff}",
+		"worker: {life: 9999999999h}", "? redis\n: {password: env:RC_JWT}",
+		"redis: {password: \"env:RC_JWT\\0\"}", "\xff: 1",
 	} {
 		f.Add(s, "")
 	}

@@ -97,7 +97,7 @@ func (c *core) openProviders(vault subscriptions.Vault) error {
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
 		TLSHandshakeTimeout: 5 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2: true,
+		ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 64 << 10,
 	}}
 	for _, p := range c.cfg.Providers {
 		for _, t := range p.Tenants {
