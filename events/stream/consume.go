@@ -72,9 +72,10 @@ func (s *Stream) ConsumeChanges(
 }
 
 // keep runs a consumer and sets it up again when it was lost, until ctx ends.
-// The first run must get as far as consuming.
+// The first run must get as far as consuming, for which a cluster that is about
+// to elect its leaders has half a minute.
 func (s *Stream) keep(ctx context.Context, what string, run func() error) error {
-	wait, consumed := firstRetry, false
+	wait, consumed, started := firstRetry, false, time.Now()
 	for {
 		began := time.Now()
 		err := run()
@@ -82,7 +83,8 @@ func (s *Stream) keep(ctx context.Context, what string, run func() error) error 
 			return nil
 		}
 		consumed = consumed || errors.Is(err, errLost)
-		if !consumed || s.nc.IsClosed() {
+		hopeless := !consumed && (refused(err) || time.Since(started) > electionLimit)
+		if hopeless || s.nc.IsClosed() {
 			return fmt.Errorf("consume %s: %w", what, err)
 		}
 		if time.Since(began) > time.Minute {
@@ -94,6 +96,17 @@ func (s *Stream) keep(ctx context.Context, what string, run func() error) error 
 		}
 		wait = min(2*wait, lastRetry)
 	}
+}
+
+// electionLimit is how long the first set-up of a consumer may fail for want of
+// leaders.
+const electionLimit = 30 * time.Second
+
+// refused says whether the server has judged a request, and not merely failed
+// to find who could.
+func refused(err error) bool {
+	var e *jetstream.APIError
+	return errors.As(err, &e) && e.Code != 503 && e.ErrorCode != jetstream.JSErrCodeConsumerNotFound
 }
 
 func (s *Stream) consume(
