@@ -10,7 +10,7 @@ import (
 // Without returns the store with a guard taken out of its scripts: every old
 // text must be there, and is replaced by the new one after it.
 func (s *Store) Without(oldNew ...string) (*Store, error) {
-	texts := []string{beginLua, commitLua, invalidateLua}
+	texts := []string{prelude, beginLua, commitLua, invalidateLua}
 	for i := 0; i < len(oldNew); i += 2 {
 		found := false
 		for j, t := range texts {
@@ -22,8 +22,15 @@ func (s *Store) Without(oldNew ...string) (*Store, error) {
 		}
 	}
 	c := *s
-	c.scripts.begin = redis.NewScript(prelude + texts[0])
-	c.scripts.commit = redis.NewScript(prelude + texts[1])
-	c.scripts.invalidate = redis.NewScript(prelude + texts[2])
+	c.scripts.begin = redis.NewScript(texts[0] + texts[1])
+	c.scripts.commit = redis.NewScript(texts[0] + texts[2])
+	c.scripts.invalidate = redis.NewScript(texts[0] + texts[3])
 	return &c, nil
+}
+
+// Bounded returns the store with another chunk and another cap of the fence.
+func (s *Store) Bounded(chunk, members int) *Store {
+	c := *s
+	c.chunk, c.members = chunk, members
+	return &c
 }

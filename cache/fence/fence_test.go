@@ -26,11 +26,16 @@ type world struct {
 
 func open(t *testing.T, db cachetest.DB) *world {
 	t.Helper()
-	s, err := fence.Open(t.Context(), db.UniversalClient, cache.Keys{})
+	return &world{t: t, db: db, Store: openStore(t, db), ctx: t.Context()}
+}
+
+func openStore(t testing.TB, db cachetest.DB) *fence.Store {
+	t.Helper()
+	s, err := fence.Open(context.Background(), db.UniversalClient, cache.Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, db: db, Store: s, ctx: t.Context()}
+	return s
 }
 
 func each(t *testing.T, test func(w *world)) {
@@ -130,7 +135,8 @@ func TestFill(t *testing.T) {
 		if got := e.Until.Sub(e.AsOf); got != time.Minute {
 			w.t.Errorf("life %s, want 1m", got)
 		}
-		if e.Judge(e.AsOf, "permission/Read") != cache.Granted || e.Judge(e.AsOf, "permission/Write") != cache.Denied {
+		if e.Judge(e.AsOf, "permission/Read") != cache.Granted ||
+			e.Judge(e.AsOf, "permission/Write") != cache.Denied {
 			w.t.Errorf("judged wrong: %+v", e)
 		}
 		ttl := w.db.PTTL(w.ctx, w.keys.Entry(ref("42"))).Val()
@@ -178,7 +184,9 @@ func TestParts(t *testing.T) {
 	part := cache.PartName("role:7")
 	store := func(w *world) fence.Used {
 		l := w.lease(part)
-		o := w.commit(l, fence.Fill{Fields: []string{"data", "x"}, Tags: []events.Tag{events.RoleTag("7")}, Life: time.Minute})
+		o := w.commit(l, fence.Fill{
+			Fields: []string{"data", "x"}, Tags: []events.Tag{events.RoleTag("7")}, Life: time.Minute,
+		})
 		if !o.Stored {
 			w.t.Fatalf("store part: %+v", o)
 		}

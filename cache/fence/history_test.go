@@ -22,7 +22,7 @@ func pair(t *testing.T) (primary, replica *world) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := cachetest.Redis(t, "--replicaof", host+" "+port)
+	r := cachetest.Redis(t, "--repl-diskless-sync-delay", "0", "--replicaof", host+" "+port)
 	if err := p.Set(t.Context(), "caught-up", "1", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -34,11 +34,21 @@ func pair(t *testing.T) (primary, replica *world) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	if err := within(ok); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// within waits until ok, at most 10 s.
+func within(ok func() bool) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 10 s", what)
+			return errors.New("not within 10 s")
 		}
 	}
+	return nil
 }
 
 // promote makes a replica a primary, which what follows at the old one does
@@ -51,7 +61,6 @@ func (w *world) promote() {
 	*w = *open(w.t, w.db)
 }
 
-
 func TestFailoverToACopyThatLags(t *testing.T) {
 	t.Parallel()
 	p, r := pair(t)
@@ -59,7 +68,9 @@ func TestFailoverToACopyThatLags(t *testing.T) {
 	p.store("42", events.RoleTag("7"))
 	under := p.lease(cache.EntryName(ref("43")))
 	token := p.lease(cache.EntryName(ref("44"))).Stamp
-	eventually(t, "the replica's copy", func() bool { return r.alive("42") && r.exists(r.keys.Lease(home, "e:44")) })
+	eventually(t, "the replica's copy", func() bool {
+		return r.alive("42") && r.exists(r.keys.Lease(home, "e:44"))
+	})
 	r.promote()
 	p.invalidate(events.RoleTag("7"), events.SubjectTag("43"), events.AppTag) // the copy never sees it
 
@@ -163,4 +174,15 @@ func TestOneNodeHasNoReplicas(t *testing.T) {
 			w.t.Errorf("got %v", err)
 		}
 	})
+}
+
+// Whoever fetches under a lease from before the failover cannot store: nobody
+// waits for it.
+func TestLeaseFromBeforeAFailoverHoldsNobody(t *testing.T) {
+	t.Parallel()
+	p, r := pair(t)
+	p.lease(cache.EntryName(ref("42")))
+	eventually(t, "the replica's copy", func() bool { return r.exists(r.keys.Lease(home, "e:42")) })
+	r.promote()
+	r.lease(cache.EntryName(ref("42")))
 }

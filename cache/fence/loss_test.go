@@ -57,7 +57,8 @@ func TestFenceMadeAnew(t *testing.T) {
 		}
 		l = w.lease(cache.EntryName(ref("42")))
 		f := fill()
-		f.Used = []fence.Used{{Name: "token:x", Stamp: cache.Stamp{Number: l.Stamp.Number, Fence: l.Stamp.Fence + 1}}}
+		stamp := cache.Stamp{Number: l.Stamp.Number, Fence: l.Stamp.Fence + 1}
+		f.Used = []fence.Used{{Name: "token:x", Stamp: stamp}}
 		if o := w.commit(l, f); o.Refused != "fence" || o.Thing != "token:x" {
 			w.t.Errorf("a part of another fence: %+v", o)
 		}
@@ -128,24 +129,22 @@ func (w *world) clobber(key string) {
 
 func TestKeysOfAWrongTypeCountAsLost(t *testing.T) {
 	role := events.RoleTag("7")
-	for name, key := range map[string]func(w *world) string{
-		"an index":           func(w *world) string { return w.keys.Index(home, role) },
-		"the fence":          func(w *world) string { return w.keys.Fence(home) },
-		"the tenant's index": func(w *world) string { return w.keys.Index(home, events.TenantTag) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			each(t, func(w *world) {
-				w.store("42", role)
-				w.clobber(key(w))
-				w.invalidate(role)
-				w.invalidate(events.TenantTag)
-				if w.alive("42") {
-					w.t.Error("the entry survived")
-				}
-				w.store("42", role)
-			})
-		})
-	}
+	each(t, func(w *world) {
+		for name, key := range map[string]string{
+			"an index":           w.keys.Index(home, role),
+			"the fence":          w.keys.Fence(home),
+			"the tenant's index": w.keys.Index(home, events.TenantTag),
+		} {
+			w.store("42", role)
+			w.clobber(key)
+			w.invalidate(role)
+			w.invalidate(events.TenantTag)
+			if w.alive("42") {
+				w.t.Errorf("%s: the entry survived", name)
+			}
+			w.store("42", role)
+		}
+	})
 }
 
 // A commit that was refused for an index of a wrong type leaves the entry that
@@ -221,6 +220,40 @@ func (c *crash) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		return next(ctx, cmd)
 	}
+}
+
+// before does something before one of the scripts that a client runs.
+type before struct {
+	redis.Hook
+	script int
+	do     func()
+	ran    int
+}
+
+func (*before) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (b *before) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "evalsha" {
+			if b.ran++; b.ran == b.script {
+				b.do()
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// interrupted opens a store of its own, whose scripts another comes between.
+func interrupted(t *testing.T, addr string, by *before) *fence.Store {
+	t.Helper()
+	one := redis.NewClient(&redis.Options{Addr: addr})
+	t.Cleanup(func() { one.Close() })
+	one.AddHook(by)
+	return openStore(t, cachetest.DB{UniversalClient: one})
 }
 
 // The worker that made a new fence dies before it has drained the tenant: the
