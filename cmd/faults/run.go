@@ -83,7 +83,7 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 // choose lists what is to happen.
 func (o Options) choose(random *rand.Rand) (chosen []fault, err error) {
 	if len(o.Self) == 0 {
-		return nil, errors.New("Self is not given")
+		return nil, errors.New("the command that leads to a part is not given")
 	}
 	var paired []fault
 	for _, f := range faults() {
