@@ -110,7 +110,7 @@ func (s *site) settled() {
 	s.t.Helper()
 	eventually(s.t, "all changes settled", func() bool {
 		info := s.info()
-		return info.Pending == 0 && info.InFlight == 0
+		return info.Pending == 0 && info.InFlight == 0 && info.Settled == info.LastSeq
 	})
 }
 

@@ -71,7 +71,7 @@ func TestWrongOptionsAreRefused(t *testing.T) {
 		o    faults.Options
 		want string
 	}{
-		"no command": {faults.Options{}, "Self is not given"},
+		"no command": {faults.Options{}, "is not given"},
 		"no such":    {faults.Options{Self: []string{"x"}, Only: []string{"flood"}}, `no fault is called "flood"`},
 	} {
 		t.Run(name, func(t *testing.T) {

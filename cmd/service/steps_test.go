@@ -118,7 +118,7 @@ func (w *world) nothingPends() func() bool {
 		}
 		i := w.info()
 		last = time.Now()
-		return i.Pending == 0 && i.InFlight == 0
+		return i.Pending == 0 && i.InFlight == 0 && i.Settled == i.LastSeq
 	}
 }
 

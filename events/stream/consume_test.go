@@ -26,7 +26,7 @@ func TestEveryChangeIsDeliveredToOneOfTheWorkers(t *testing.T) {
 	eventually(t, "all are delivered", func() bool { return a.count()+b.count() == n })
 	eventually(t, "none is pending", func() bool {
 		info, err := s.Info(t.Context())
-		return err == nil && info.Pending == 0 && info.InFlight == 0
+		return err == nil && info.Pending == 0 && info.InFlight == 0 && info.Settled == info.LastSeq
 	})
 }
 

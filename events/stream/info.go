@@ -19,6 +19,9 @@ type Info struct {
 	// Pending is what the workers have not been given yet, InFlight what they
 	// have and did not settle. Without a consumer all of CHANGES is pending.
 	Pending, InFlight uint64
+	// Settled is the sequence up to which every change is settled: what says that
+	// nothing is left, for a consumer that was just made counts nothing pending.
+	Settled uint64
 	// Queued is what the refresh queue holds, due or not.
 	Queued uint64
 	// Dead is what could not be handled.
@@ -49,6 +52,7 @@ func (s *Stream) Info(ctx context.Context) (Info, error) {
 	case err == nil:
 		info.Pending = cons.CachedInfo().NumPending
 		info.InFlight = uint64(cons.CachedInfo().NumAckPending)
+		info.Settled = cons.CachedInfo().AckFloor.Stream
 	case !errors.Is(err, jetstream.ErrConsumerNotFound):
 		return Info{}, fmt.Errorf("consumer %s: %w", DefaultDurable, err)
 	}
