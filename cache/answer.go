@@ -34,7 +34,8 @@ type PartSpec struct {
 	Life time.Duration
 	// Own says that it tells of the subject's rights, as a role's definition does
 	// and a vendor's dictionary does not: it is used only if it was fetched after
-	// the subject's last change, and the answer is no fresher than it.
+	// the subject's last change, as if it were computed from the subject too, and
+	// the answer is no fresher than it.
 	Own bool
 	// Fetch reads it from the provider.
 	Fetch func(context.Context) ([]byte, error)
@@ -61,4 +62,9 @@ type Session interface {
 	// Refused says whether the thing of that name was refused as too old in
 	// an earlier try of this fetch, so that it must be obtained anew.
 	Refused(name string) bool
+	// Needs is the lowest number under which something kept elsewhere is of use
+	// now, if it is computed from these tags, of the app and the subject: lower
+	// ones are from before their last change, or from when the provider may not
+	// have known of it yet.
+	Needs(tags ...events.Tag) Version
 }

@@ -29,6 +29,7 @@
 //	_covers     the kinds that were read, such as "permission,scope"
 //	_confirmed  1 if the fetch began at least 30 s after the last change; else 0
 //	_basis      how it was learnt: authz-profile, assigned-roles, ...
+//	_stored     unix ms by Redis's clock at which it was written; for the worker
 //	kind/name   a grant; the value is its width in the provider's words, such as
 //	            Self or Account,AllExtensions; "*" where there is none
 //	why/...     optional: why the provider does not grant it

@@ -20,6 +20,9 @@ const (
 	MinLife = 10 * time.Second
 	// ClockSlack is how far a reader's clock may be behind Redis's.
 	ClockSlack = 5 * time.Second
+	// Soon is how long after a change an answer is fetched once more before it
+	// has settled.
+	Soon = 3 * time.Second
 	// Settled is how long after a change the source may still give the old
 	// answer; a fetch begun later than this confirms.
 	Settled = 30 * time.Second

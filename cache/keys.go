@@ -49,16 +49,6 @@ func PartName(part string) Name { return Name("p:" + Escape(part)) }
 // IsEntry tells an entry's name from a part's.
 func (n Name) IsEntry() bool { return strings.HasPrefix(string(n), "e:") }
 
-// SubjectTag is the [TagName] of an entry's subject; empty for a part.
-func (n Name) SubjectTag() string {
-	rest, ok := strings.CutPrefix(string(n), "e:")
-	if !ok {
-		return ""
-	}
-	subject, _, _ := strings.Cut(rest, ":")
-	return events.KindSubject + ":" + subject
-}
-
 // Ref is the inverse of [EntryName].
 func (n Name) Ref(h events.Home) (events.Ref, error) {
 	rest, ok := strings.CutPrefix(string(n), "e:")

@@ -9,11 +9,14 @@
 --       6 ceiling, ms
 --       7 1 for a part: it must be of this fence, not below the floor, and
 --         have half its life left unless somebody is fetching it already
---       8 a tag whose last change is asked for; '' none
+--       8 soon, 9 settled, us: how long after a change the source may still be
+--         late; see commit
+--       10.. tags: of a part, what it is computed from; of an entry, those whose
+--         last change is asked for
 --
 -- RETURNS  {'live', now ms, field, value, ...}
---          {'lease', now ms, number, fence nonce, made, number of the tag's
---             last change, 0 if none is known}
+--          {'lease', now ms, number, fence nonce, made, number of the last
+--             change of each tag, 0 if none is known}
 --          {'busy', now ms, the other's begin ms, the other's remaining ms}
 --   made is 1 until the tenant has been drained after its fence was lost: what
 --   lies under the index was vouched for by the old one, so the caller drains
@@ -23,7 +26,28 @@ local fence, key, lease = KEYS[1], KEYS[2], KEYS[3]
 local as_of, version = tonumber(ARGV[3]), tonumber(ARGV[4])
 local lease_ms, ceiling_ms, part = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 
+local soon, settled = tonumber(ARGV[8]), tonumber(ARGV[9])
 local h, last = head(fence)
+
+-- The numbers of the last changes of the tags that were asked for.
+local function changes()
+  local ask = {}
+  for i = 10, #ARGV do ask[#ask + 1] = 't:' .. ARGV[i] end
+  return #ask > 0 and redis.call('ZMSCORE', fence, unpack(ask)) or {}
+end
+
+-- What was fetched under this number right after a change may show what was
+-- before it: once enough time has passed it is fetched again, soon after the
+-- change and when the source has settled. Of a tag without a stamp the floor
+-- may hide the last change: there the second time alone counts.
+local function ripe(number)
+  for _, stamp in ipairs(changes()) do
+    local at = tonumber(stamp or nil)
+    if number < (at or h.floor) + settled and now_us >= (at or h.floor) + settled then return false end
+    if at and number < at + soon and now_us >= at + soon then return false end
+  end
+  return true
+end
 
 -- Reads what stands there: is it alive, and does it satisfy?
 local function satisfies()
@@ -36,6 +60,7 @@ local function satisfies()
   if part then
     local tenant = tonumber(redis.call('ZSCORE', fence, 't:tenant') or 0)
     local alive = f[4] == h.nonce and number >= h.floor and number >= version and number >= tenant
+    alive = alive and ripe(number)
     return alive and deadline - now_ms >= (deadline - began) / 2, alive
   end
   if as_of < 0 or version > h.last then return false, true end
@@ -47,14 +72,15 @@ local left = redis.call('PTTL', lease)
 -- A lease of another fence is void: its commit will be refused.
 local busy = not held.err and held[2] and left > 0 and left <= lease_ms and h and held[4] == h.nonce
 
--- The number of the last change of the tag that was asked for.
-local function changed()
-  return redis.call('ZSCORE', fence, 't:' .. ARGV[8]) or '0'
+local function leased(...)
+  local out = { 'lease', ... }
+  for _, stamp in ipairs(changes()) do out[#out + 1] = stamp or '0' end
+  return out
 end
 
 -- The client asks again when a reply was lost: the lease is its own.
 if busy and held[1] == ARGV[1] then
-  return { 'lease', held[2], held[3], held[4], held[5], changed() }
+  return leased(held[2], held[3], held[4], held[5])
 end
 
 local good, alive = satisfies()
@@ -75,4 +101,4 @@ redis.call('DEL', lease)
 redis.call('HSET', lease, 'nonce', ARGV[1], 'number', fmt(number), 'fence', h.nonce, 'asof', fmt(now_ms),
   'made', fmt(h.owed))
 redis.call('PEXPIRE', lease, lease_ms)
-return { 'lease', fmt(now_ms), fmt(number), h.nonce, fmt(h.owed), changed() }
+return leased(fmt(now_ms), fmt(number), h.nonce, fmt(h.owed))

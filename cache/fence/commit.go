@@ -50,7 +50,13 @@ type Outcome struct {
 
 	AsOf, Until time.Time
 	Version     cache.Version
-	Confirmed   bool
+	// Confirmed says that no tag had changed for [cache.Settled] before it was
+	// fetched. Changed is the last change that is known to have come later than
+	// that, zero if none is, and Wait then how long from now a fetch should wait
+	// to find the source further.
+	Confirmed bool
+	Changed   time.Time
+	Wait      time.Duration
 }
 
 // Commit stores a fill under its lease, or says why it may be stale. The lease
@@ -68,10 +74,14 @@ func (s *Store) Commit(ctx context.Context, l *Lease, f Fill) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("commit %s %s: %w: %q", l.Home, l.Name, ErrReply, reply)
 	}
 	if reply[0] != "refused" {
+		if len(reply) < 8 {
+			return Outcome{}, fmt.Errorf("commit %s %s: %w: %q", l.Home, l.Name, ErrReply, reply)
+		}
 		return Outcome{
 			Stored: reply[0] == "stored", Late: reply[0] == "late",
 			AsOf: millis(reply[2]), Until: millis(reply[3]),
 			Version: cache.Version(number(reply[4])), Confirmed: reply[5] == "1",
+			Changed: instant(reply[6]), Wait: time.Duration(number(reply[7])) * time.Millisecond,
 		}, nil
 	}
 	return s.refused(ctx, l, reply[2], reply[3])
@@ -120,7 +130,7 @@ func (s *Store) commitArgs(l *Lease, f Fill) (args []any, keys []string, err err
 	args = []any{
 		s.keys.Base(l.Home), string(l.Name), s.keys.Changed(l.Home), l.nonce,
 		LeaseLife.Milliseconds(), cache.Ceiling.Milliseconds(), f.Life.Milliseconds(), unixMilli(f.Limit), unixMilli(f.AsOf),
-		cache.Settled.Microseconds(), Window.Microseconds(), s.members, len(tags),
+		cache.Soon.Microseconds(), cache.Settled.Microseconds(), Window.Microseconds(), s.members, len(tags),
 	}
 	for _, t := range tags {
 		n := t.number

@@ -5,16 +5,18 @@
 --       4 nonce of the begin   5 life of a lease, ms   6 ceiling, ms
 --       7 wanted life, ms   8 deadline not to be exceeded, unix ms, 0 none
 --       9 as-of of the oldest part, unix ms, 0 none
---       10 settled, us: how long after a change a fetch confirms
---       11 window, us: how long stamps are kept   12 most members of the fence
---       13 number of tags, then for each: text, number (0: the lease's), name
+--       10 soon, 11 settled, us: how long after a change the source may still be
+--          late: when to fetch again, and when a fetch confirms
+--       12 window, us: how long stamps are kept   13 most members of the fence
+--       14 number of tags, then for each: text, number (0: the lease's), name
 --          of the thing it came with ('' none)
 --       then number of those things, then for each: name, number, fence nonce
 --       then field and value in turn
 --
--- RETURNS  {'stored', now ms, as-of ms, until ms, version, confirmed}
---          {'late', now ms, as-of ms, until ms, version, confirmed} nothing was stored:
---             its life is over already
+-- RETURNS  {'stored', now ms, as-of ms, until ms, version, confirmed, changed ms, wait ms}
+--          {'late', the same} nothing was stored: its life is over already
+--   changed  the last known change after which it is not confirmed; 0 if there is none
+--   wait     then: how long from now a fetch should wait to come nearer to that
 --          {'refused', now ms, what, thing}: what is 'lease', 'fence', 'floor', 'index:<tag>'
 --             or 'tag:<tag>'; thing is the name of what must be fetched again
 -- A refusal drops the lease, if it is ours, and unlinks the refused part.
@@ -22,7 +24,8 @@
 local fence, key, lease = KEYS[1], KEYS[2], KEYS[3]
 local base, name, channel, nonce = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease_ms, ceiling_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
-local at = 13
+local soon, settled = tonumber(ARGV[10]), tonumber(ARGV[11])
+local at = 14
 local function take()
   at = at + 1
   return ARGV[at - 1]
@@ -63,6 +66,7 @@ end
 -- Without a stamp, the last change of a tag may be as late as the floor.
 local scores = redis.call('ZMSCORE', fence, unpack(ask))
 local confirmed, stale = '1', nil
+local early, late = 0, 0 -- the last changes that it comes less than soon, or settled, after
 for i, tag in ipairs(tags) do
   local stamp = tonumber(scores[2 * i - 1] or nil) or h.floor
   tag.listed = tonumber(scores[2 * i] or nil) or 0
@@ -71,7 +75,10 @@ for i, tag in ipairs(tags) do
     if tag.thing ~= '' then return refuse('tag:' .. tag.text, tag.thing) end
     stale = stale or tag.text
   end
-  if tag.number - stamp < tonumber(ARGV[10]) then confirmed = '0' end
+  if tag.number - stamp < settled then confirmed = '0' end
+  local at = tonumber(scores[2 * i - 1] or nil) -- of a change that is known
+  if at and tag.number - at < settled then late = math.max(late, at) end
+  if at and tag.number - at < soon then early = math.max(early, at) end
 end
 if stale then return refuse('tag:' .. stale, '') end
 for _, tag in ipairs(tags) do
@@ -84,7 +91,11 @@ if tonumber(ARGV[9]) > 0 then as_of = math.min(began, tonumber(ARGV[9])) end
 local deadline = math.min(began + tonumber(ARGV[7]), as_of + ceiling_ms)
 local limit = tonumber(ARGV[8])
 if limit > 0 then deadline = math.min(deadline, limit) end
-local outcome = { 'stored', fmt(now_ms), fmt(as_of), fmt(deadline), fmt(version), confirmed }
+local due = 0
+if late > 0 then due = late + settled end
+if early > 0 then due = early + soon end
+local outcome = { 'stored', fmt(now_ms), fmt(as_of), fmt(deadline), fmt(version), confirmed,
+  fmt(math.floor(late / 1000)), fmt(math.max(0, math.ceil((due - now_us) / 1000))) }
 if not ahead(deadline, ceiling_ms) then
   redis.call('DEL', lease)
   outcome[1] = 'late'
@@ -101,7 +112,7 @@ for _, tag in ipairs(tags) do
   if deadline > tag.listed then redis.call('ZADD', fence, fmt(deadline), 'i:' .. tag.text) end
 end
 redis.call('HSET', key, '_asof', fmt(as_of), '_until', fmt(deadline), '_version', fmt(version),
-  '_confirmed', confirmed)
+  '_confirmed', confirmed, '_stored', fmt(now_ms))
 if string.sub(name, 1, 2) == 'p:' then redis.call('HSET', key, '_fence', h.nonce) end
 while at < #ARGV do
   local last = math.min(at + 1999, #ARGV)
@@ -118,6 +129,6 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', fence, 1, now_ms, 'LIMIT', 0
   local text = string.sub(member, 3)
   prune_index(base, base .. 't:' .. text, fence, text, 100, ceiling_ms)
 end
-prune_stamps(fence, h, tonumber(ARGV[11]), tonumber(ARGV[12]))
+prune_stamps(fence, h, tonumber(ARGV[12]), tonumber(ARGV[13]))
 redis.call('PEXPIRE', fence, KEEP_MS)
 return outcome

@@ -87,6 +87,10 @@ type Want struct {
 	// Version demands at least this version. One that is above the tenant's
 	// last number works like Now.
 	Version cache.Version
+	// Watch names tags whose last changes matter: those that a part is computed
+	// from, so that a part is fetched again once its source has settled; for an
+	// entry those that [Lease.Needs] is to be asked about.
+	Watch []events.Tag
 }
 
 // Begun is what begin found.
@@ -112,15 +116,35 @@ type Lease struct {
 	Name  cache.Name
 	AsOf  time.Time
 	Stamp cache.Stamp
-	// Changed is the number of the last change of the entry's subject, 0 if
-	// none is known: what is kept from before it may be from before the change.
-	Changed cache.Version
+	// changed is the number of the last change of each tag that was watched,
+	// 0 if none is known.
+	changed map[events.Tag]cache.Version
 	nonce   string
 }
 
 // grace is how long a begin that was called off may take to say whether it
 // took the lease.
 const grace = 2 * time.Second
+
+// Changed is the number of the last change of a tag that was watched, 0 if
+// none is known.
+func (l *Lease) Changed(tag events.Tag) cache.Version { return l.changed[tag] }
+
+// Needs is the lowest number under which something that is computed from a
+// tag that was watched is of use now: after the last change, and after the
+// times at which the source is looked at again, as far as these have come.
+func (l *Lease) Needs(tag events.Tag) cache.Version {
+	at := l.changed[tag]
+	if at == 0 {
+		return 0
+	}
+	for _, d := range []time.Duration{cache.Settled, cache.Soon} {
+		if then := at + cache.Version(d.Microseconds()); l.Stamp.Number >= then {
+			return then
+		}
+	}
+	return at
+}
 
 // Begin asks for an entry or part. If the tenant's fence is missing it is made
 // anew and the tenant is drained, before the lease is taken.
@@ -163,7 +187,7 @@ func (s *Store) beginDrained(ctx context.Context, h events.Home, n cache.Name, w
 	if err != nil || !made {
 		return b, err
 	}
-	in, err := s.Invalidate(ctx, h, events.TenantTag)
+	in, err := s.vouch(ctx, h)
 	if err != nil {
 		return Begun{}, fmt.Errorf("begin %s %s: fence made anew: %w", h, n, err)
 	}
@@ -185,8 +209,14 @@ func (s *Store) begin(ctx context.Context, h events.Home, n cache.Name, w Want) 
 	case !w.After.IsZero():
 		asOf = w.After.UnixMilli()
 	}
-	reply, err := s.scripts.begin.Run(ctx, s.rdb, keys, nonce, newNonce(), asOf, w.Version.String(),
-		LeaseLife.Milliseconds(), cache.Ceiling.Milliseconds(), flag(!n.IsEntry()), n.SubjectTag()).StringSlice()
+	args := []any{
+		nonce, newNonce(), asOf, w.Version.String(), LeaseLife.Milliseconds(), cache.Ceiling.Milliseconds(),
+		flag(!n.IsEntry()), cache.Soon.Microseconds(), cache.Settled.Microseconds(),
+	}
+	for _, t := range w.Watch {
+		args = append(args, cache.TagName(t))
+	}
+	reply, err := s.scripts.begin.Run(ctx, s.rdb, keys, args...).StringSlice()
 	if err != nil {
 		return Begun{}, false, fmt.Errorf("begin %s %s: %w", h, n, err)
 	}
@@ -204,8 +234,10 @@ func (s *Store) begin(ctx context.Context, h events.Home, n cache.Name, w Want) 
 		b.Other, b.OtherLeft = millis(rest[0]), time.Duration(number(rest[1]))*time.Millisecond
 	default:
 		stamp := cache.Stamp{Number: cache.Version(number(rest[0])), Fence: cache.FenceID(number(rest[1]))}
-		changed := cache.Version(number(rest[3]))
-		b.Lease = &Lease{Home: h, Name: n, AsOf: b.Clock, Stamp: stamp, Changed: changed, nonce: nonce}
+		b.Lease = &Lease{Home: h, Name: n, AsOf: b.Clock, Stamp: stamp, nonce: nonce, changed: map[events.Tag]cache.Version{}}
+		for i, t := range w.Watch[:min(len(w.Watch), len(rest)-3)] {
+			b.Lease.changed[t] = cache.Version(number(rest[3+i]))
+		}
 		made = rest[2] == "1"
 	}
 	return b, made, nil
@@ -240,7 +272,18 @@ func number(s string) uint64 {
 	return n
 }
 
+// FieldStored is when an entry was stored, in unix ms: for the worker's own use.
+const FieldStored = "_stored"
+
 func millis(s string) time.Time { return time.UnixMilli(int64(number(s))) }
+
+// instant is millis of what may be missing, which is 0.
+func instant(s string) time.Time {
+	if s == "0" {
+		return time.Time{}
+	}
+	return millis(s)
+}
 
 // thingOf turns the name of something used on the way into its part's name.
 func thingOf(name string) string {

@@ -105,7 +105,7 @@ func (s *Store) drop(ctx context.Context, h events.Home, tags []events.Tag, in *
 // it did: should we end before, the next to come does it.
 func (s *Store) settle(ctx context.Context, h events.Home, in *Invalidated) error {
 	tenant := []events.Tag{events.TenantTag}
-	number, err := s.unlinkAll(ctx, h, tenant, in)
+	number, err := s.unlinkAll(ctx, h, tenant, modeDrain, in)
 	if err != nil {
 		return fmt.Errorf("drain under a new fence: %w", err)
 	}
@@ -131,6 +131,7 @@ const (
 	modeDrop    = "0"
 	modeMended  = "1"
 	modeSettled = "2"
+	modeDrain   = "3"
 )
 
 // mend drains the tenant after the index of a tag was lost: what it listed
@@ -159,7 +160,7 @@ func (s *Store) dropIndexed(ctx context.Context, h events.Home, in *Invalidated)
 	}
 	for len(rest) > 0 {
 		n := min(len(rest), s.chunk)
-		if _, err := s.unlinkAll(ctx, h, rest[:n], in); err != nil {
+		if _, err := s.unlinkAll(ctx, h, rest[:n], modeDrop, in); err != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -169,10 +170,10 @@ func (s *Store) dropIndexed(ctx context.Context, h events.Home, in *Invalidated)
 
 // unlinkAll is drop without mending. It returns the number of its last call.
 func (s *Store) unlinkAll(
-	ctx context.Context, h events.Home, tags []events.Tag, in *Invalidated,
+	ctx context.Context, h events.Home, tags []events.Tag, mode string, in *Invalidated,
 ) (number cache.Version, err error) {
 	for {
-		r, err := s.call(ctx, h, tags, number, modeDrop)
+		r, err := s.call(ctx, h, tags, number, mode)
 		if err != nil {
 			return 0, err
 		}

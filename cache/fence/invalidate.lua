@@ -5,7 +5,7 @@
 --       4 number: 0 at the first call; a continuation carries the first one's
 --       5 how many names to unlink at most   6 window, us   7 most members of the fence
 --       8 1 to forget that an index was lost, once the tenant has been drained;
---         2 to forget that the drain of a new fence is owed
+--         2 to forget that the drain of a new fence is owed; 3 for that drain
 --       9.. the tags; none: only sees to it that there is a fence of this server
 --
 -- RETURNS  {number, made, more, lost tag, name, until ms, ...}
@@ -42,7 +42,8 @@ for i = 1, #ask, 2 do
     stamps[#stamps + 1] = ask[i]
   end
 end
-if #stamps > 0 then redis.call('ZADD', fence, unpack(stamps)) end
+-- The drain of a new fence is no change: its floor refuses all that is older.
+if #stamps > 0 and ARGV[8] < '2' then redis.call('ZADD', fence, unpack(stamps)) end
 redis.call('PEXPIRE', fence, KEEP_MS)
 
 -- Unlink.

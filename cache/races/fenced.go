@@ -109,7 +109,7 @@ func (a answer) fields() []string {
 }
 
 func (d *fenced) begin(ctx context.Context, f *fetch) (step, answer, error) {
-	b, err := d.made.Begin(ctx, d.home, cache.EntryName(d.ref(f.subject)), fence.Want{})
+	b, err := d.made.Begin(ctx, d.home, cache.EntryName(d.ref(f.subject)), fence.Want{Watch: []events.Tag{d.tag(f.subject)}})
 	switch {
 	case err != nil:
 		return wait, answer{}, err
@@ -133,7 +133,9 @@ func (d *fenced) fetch(ctx context.Context, f *fetch, ask provider) error {
 	f.seen.app = d.token.scopes
 	f.uses(tokenText, d.token.stamp, d.tag(app))
 	f.seen.own = ask(f.subject)
-	b, err := d.made.Begin(ctx, d.home, partName(), fence.Want{Version: f.lease.Changed})
+	b, err := d.made.Begin(ctx, d.home, partName(), fence.Want{
+		Version: f.lease.Needs(d.tag(f.subject)), Watch: []events.Tag{d.tag(role)},
+	})
 	switch {
 	case err != nil:
 		return err

@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rescindhq/rescind/cache"
@@ -46,6 +47,14 @@ func (s *session) Stamp() cache.Stamp { return s.lease.Stamp }
 // Refused says whether the fence has refused the thing of that name.
 func (s *session) Refused(name string) bool { return s.refused[name] }
 
+// Needs is the lowest number of use for what is computed from these tags.
+func (s *session) Needs(tags ...events.Tag) (n cache.Version) {
+	for _, t := range tags {
+		n = max(n, s.lease.Needs(t))
+	}
+	return n
+}
+
 // Use notes something kept elsewhere.
 func (s *session) Use(name string, at cache.Stamp, tags ...events.Tag) {
 	s.used = append(s.used, fence.Used{Name: name, Stamp: at, Tags: tags})
@@ -63,9 +72,10 @@ const fieldData = "data"
 func (s *session) Part(ctx context.Context, spec cache.PartSpec) ([]byte, error) {
 	var data []byte
 	var stamp cache.Stamp
-	var want fence.Want
-	if spec.Own {
-		want.Version = s.lease.Changed
+	want, tags := fence.Want{Watch: spec.Tags}, spec.Tags
+	if subject := events.SubjectTag(s.ref.Subject); spec.Own {
+		want.Version = s.lease.Needs(subject)
+		tags = append(slices.Clone(tags), subject)
 	}
 	for range partTries {
 		lease, live, err := s.filler.await(ctx, s.ref.Home, cache.PartName(spec.Name), want)
@@ -93,7 +103,7 @@ func (s *session) Part(ctx context.Context, spec cache.PartSpec) ([]byte, error)
 			break
 		}
 	}
-	s.used = append(s.used, fence.Used{Name: spec.Name, Stamp: stamp, Tags: spec.Tags})
+	s.used = append(s.used, fence.Used{Name: spec.Name, Stamp: stamp, Tags: tags})
 	return data, nil
 }
 

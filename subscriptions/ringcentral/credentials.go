@@ -105,9 +105,9 @@ func (p *Provider) registering() *bearer {
 // reading is a bearer whose tokens can stand in the session's answer: minted
 // under a session of the same fence, and not refused before.
 func (p *Provider) reading(r ring, s cache.Session) *bearer {
-	stamp := s.Stamp()
+	stamp, least := s.Stamp(), s.Needs(r.tags...)
 	b := &bearer{p: p, ring: r, stamp: stamp}
-	b.ok = func(t token) bool { return b.fits(t) && !s.Refused(t.name(r)) }
+	b.ok = func(t token) bool { return b.fits(t) && t.stamp.Number >= least && !s.Refused(t.name(r)) }
 	return b
 }
 

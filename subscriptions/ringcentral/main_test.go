@@ -179,6 +179,7 @@ type session struct {
 	specs map[string][]events.Tag
 	used  map[string]cache.Stamp
 	tags  []events.Tag
+	needs cache.Version
 }
 
 func newSession(number cache.Version) *session {
@@ -208,6 +209,8 @@ func (s *session) Use(name string, at cache.Stamp, tags ...events.Tag) {
 	s.used[name] = at
 	s.tags = append(s.tags, tags...)
 }
+
+func (s *session) Needs(...events.Tag) cache.Version { return s.needs }
 
 func (s *session) Refused(name string) bool {
 	s.mu.Lock()
