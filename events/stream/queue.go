@@ -44,8 +44,9 @@ func (s *Stream) EnqueueAll(ctx context.Context, tasks []Task) (accepted int, er
 }
 
 // EnqueueAt asks for a refresh at a later time; the server is up to about
-// 250 ms late. It is not accepted if one is waiting already for the entry, or
-// if the time is not before the task's Until.
+// 250 ms late. It takes the place of one that is waiting for the entry already:
+// who asks last knows most. It is not accepted if the time is not before the
+// task's Until.
 func (s *Stream) EnqueueAt(ctx context.Context, t Task, at time.Time) (accepted bool, err error) {
 	if !at.After(time.Now()) {
 		return s.Enqueue(ctx, t)
@@ -57,6 +58,7 @@ func (s *Stream) EnqueueAt(ctx context.Context, t Task, at time.Time) (accepted 
 	if err != nil {
 		return false, fmt.Errorf("enqueue: %w", err)
 	}
+	m.Header.Del(jetstream.ExpectedLastSubjSeqHeader)
 	// Written by hand: the client's own option cuts the time to whole seconds.
 	m.Header.Set(jetstream.ScheduleHeader, "@at "+at.UTC().Format(time.RFC3339Nano))
 	m.Header.Set(jetstream.ScheduleTargetHeader, events.RefreshSubject(t.Ref))

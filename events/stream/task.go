@@ -15,6 +15,12 @@ type Task struct {
 	// Until is the deadline that the refreshed entry keeps; after it the task
 	// is void.
 	Until time.Time `json:"until"`
+	// Look asks that the entry be looked at, and confirmed or renewed if that is
+	// due, instead of fetched whatever it is.
+	Look bool `json:"look,omitempty"`
+	// Since is the last change that the entry is to be confirmed after; zero if
+	// none.
+	Since time.Time `json:"since,omitzero"`
 	// Attempt counts the tasks in a row for the same cause, from 0.
 	Attempt int `json:"attempt,omitempty"`
 	// Reason is for people; 512 bytes of it are kept.
@@ -39,7 +45,7 @@ func (t Task) validate() error {
 	if t.Until.IsZero() {
 		return errors.New("until: is missing")
 	}
-	for name, at := range map[string]time.Time{"until": t.Until, "asked": t.Asked} {
+	for name, at := range map[string]time.Time{"until": t.Until, "asked": t.Asked, "since": t.Since} {
 		if y := at.Year(); y < firstYear || y > lastYear {
 			return fmt.Errorf("%s: year %d", name, y)
 		}
@@ -52,7 +58,7 @@ func EncodeTask(t Task) ([]byte, error) {
 	if err := t.validate(); err != nil {
 		return nil, fmt.Errorf("encode task: %w", err)
 	}
-	t.Until, t.Asked = t.Until.UTC(), t.Asked.UTC()
+	t.Until, t.Asked, t.Since = t.Until.UTC(), t.Asked.UTC(), t.Since.UTC()
 	t.Reason = cleanReason(errors.New(t.Reason))
 	return json.Marshal(t)
 }
@@ -63,7 +69,7 @@ func DecodeTask(b []byte) (Task, error) {
 	if err := json.Unmarshal(b, &t); err != nil {
 		return Task{}, fmt.Errorf("decode task: %.200s", err) // it may quote a value, however long
 	}
-	t.Until, t.Asked = t.Until.UTC(), t.Asked.UTC()
+	t.Until, t.Asked, t.Since = t.Until.UTC(), t.Asked.UTC(), t.Since.UTC()
 	t.Reason = cleanReason(errors.New(t.Reason))
 	if err := t.validate(); err != nil {
 		return Task{}, fmt.Errorf("decode task: %w", err)
