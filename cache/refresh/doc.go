@@ -24,6 +24,19 @@
 // hit it. What the provider does not answer now is asked later, until that
 // deadline.
 //
+// # Upkeep
+//
+// A provider's answer right after its own notice may still be the old one. So
+// an entry that was fetched less than 30 s after a change is fetched again 3 s
+// and 30 s after it, and what it rests on too; the last of these confirms it.
+// What differs was the provider's lateness: it is counted, and told to all by a
+// change of our own.
+//
+// An entry that was read since it was stored is fetched again shortly before
+// its deadline, and lives on; one that was not ends. Where Redis cannot tell,
+// nothing is renewed, and a metric says so. One look at an entry is pending at
+// a time, in the queue; each plans the next.
+//
 // # A miss
 //
 // [Filler.Get] answers a reader. A usable entry is returned as it is.

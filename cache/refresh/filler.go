@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -36,8 +37,12 @@ type Config struct {
 	Store *fence.Store
 	// Readers finds the reader of a tenant; nil if there is none.
 	Readers func(events.Home) Reader
-	// Life of an entry; zero means [cache.DefaultLife].
-	Life time.Duration
+	// Life of an entry; zero means [cache.DefaultLife]. Lives, if set, is asked
+	// instead, for each tenant; what is out of bounds is brought within them.
+	Life  time.Duration
+	Lives func(events.Home) time.Duration
+	// Later takes the looks that stored entries need in time; nil: none.
+	Later Scheduler
 	// Flights is how many fetches may run at once; zero means 64.
 	Flights int
 	Metrics *Metrics
@@ -47,11 +52,12 @@ type Config struct {
 // Filler fills missing entries. Close it when nobody asks any more.
 type Filler struct {
 	Config
-	gate   gate
-	slots  chan struct{}
-	base   context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	idleless atomic.Bool // the store cannot tell which entries are read
+	gate     gate
+	slots    chan struct{}
+	base     context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
 }
 
 // NewFiller checks the configuration; it makes no call.
@@ -85,6 +91,9 @@ type Result struct {
 	Stored bool
 	// Fetched says that the provider was asked for it.
 	Fetched bool
+
+	changed time.Time     // the last change that it does not confirm; zero if none
+	wait    time.Duration // then: how long until another fetch may
 }
 
 // Get returns what is known of an entry, fetching it on a miss.
@@ -92,19 +101,27 @@ func (f *Filler) Get(ctx context.Context, ref events.Ref) (Result, error) {
 	if err := ref.Validate(); err != nil {
 		return Result{}, fmt.Errorf("get: %w", err)
 	}
-	return f.get(ctx, ref, time.Time{})
+	return f.get(ctx, ref, wish{})
 }
 
-// get fills with a deadline not to be exceeded; zero means a new life.
-func (f *Filler) get(ctx context.Context, ref events.Ref, limit time.Time) (Result, error) {
+// wish is how an entry is to be filled.
+type wish struct {
+	limit   time.Time // a deadline not to be exceeded; zero means a new life
+	fresh   bool      // even if it is usable
+	purpose cache.Purpose
+}
+
+func (f *Filler) get(ctx context.Context, ref events.Ref, as wish) (Result, error) {
 	asked := time.Now()
 	for {
-		if r, ok, err := f.peek(ctx, ref); ok || err != nil {
-			return r, err
+		if !as.fresh {
+			if r, ok, err := f.peek(ctx, ref); ok || err != nil {
+				return r, err
+			}
 		}
 		fl, first := f.gate.enter(ref)
 		if first {
-			f.wg.Go(func() { f.fly(fl, ref, limit) })
+			f.wg.Go(func() { f.fly(fl, ref, as) })
 		}
 		select {
 		case <-ctx.Done():
@@ -138,8 +155,8 @@ func (f *Filler) peek(ctx context.Context, ref events.Ref) (Result, bool, error)
 
 // fly makes one fetch for all who wait at the gate. It does not end with the
 // reader who happened to come first.
-func (f *Filler) fly(fl *flight, ref events.Ref, limit time.Time) {
-	ctx, cancel := context.WithTimeout(f.base, fence.LongestFetch)
+func (f *Filler) fly(fl *flight, ref events.Ref, as wish) {
+	ctx, cancel := context.WithTimeout(cache.WithPurpose(f.base, as.purpose), fence.LongestFetch)
 	defer cancel()
 	defer f.gate.leave(ref, fl)
 	select {
@@ -151,7 +168,10 @@ func (f *Filler) fly(fl *flight, ref events.Ref, limit time.Time) {
 	}
 	fl.began = time.Now()
 	start := time.Now()
-	fl.result, fl.err = f.fill(ctx, ref, limit)
+	fl.result, fl.err = f.fill(ctx, ref, as)
+	if fl.err == nil && fl.result.Stored && fl.result.Fetched {
+		f.wg.Go(func() { f.plan(ref, fl.result) })
+	}
 	f.Metrics.filled(ref.Provider, fl.result, fl.err, time.Since(start))
 	f.log(ctx, ref, fl, time.Since(start))
 }
@@ -174,19 +194,27 @@ func (f *Filler) log(ctx context.Context, ref events.Ref, fl *flight, took time.
 // reader asked.
 var errUnproven = errors.New("the answer rests on something that may be out of date")
 
+// life is how long an entry of the tenant may be kept.
+func (f *Filler) life(h events.Home) time.Duration {
+	if f.Lives == nil {
+		return f.Life
+	}
+	return min(max(f.Lives(h), cache.MinLife), cache.Ceiling)
+}
+
 // maxTries bounds how often a fill that loses against changes is fetched.
 const maxTries = 4
 
 // fill begins, fetches and commits, until the entry stands or the tries are
 // used up.
-func (f *Filler) fill(ctx context.Context, ref events.Ref, limit time.Time) (Result, error) {
+func (f *Filler) fill(ctx context.Context, ref events.Ref, as wish) (Result, error) {
 	reader := f.Readers(ref.Home)
 	if reader == nil {
 		return Result{}, fmt.Errorf("fill %s: %w", ref, ErrNoReader)
 	}
 	s := &session{filler: f, ref: ref, refused: map[string]bool{}}
 	var last Result
-	var want fence.Want
+	want := fence.Want{Now: as.fresh, Watch: []events.Tag{events.SubjectTag(ref.Subject), events.AppTag}}
 	for n := 1; n <= maxTries; n++ {
 		lease, live, err := f.await(ctx, ref.Home, cache.EntryName(ref), want)
 		if err != nil {
@@ -203,7 +231,7 @@ func (f *Filler) fill(ctx context.Context, ref events.Ref, limit time.Time) (Res
 			s.renew()
 		}
 		var done bool
-		if last, done, err = f.try(ctx, reader, s.under(lease), limit); done || err != nil {
+		if last, done, err = f.try(ctx, reader, s.under(lease), as.limit); done || err != nil {
 			return last, err
 		}
 	}
@@ -225,7 +253,7 @@ func (f *Filler) try(ctx context.Context, reader Reader, s *session, limit time.
 	}
 	tags := append([]events.Tag{events.SubjectTag(s.ref.Subject)}, answer.Tags...)
 	o, err := f.Store.Commit(ctx, s.lease, fence.Fill{
-		Fields: fields, Tags: tags, Used: s.used, Life: f.Life,
+		Fields: fields, Tags: tags, Used: s.used, Life: f.life(s.ref.Home),
 		Limit: earlier(s.until, earlier(limit, answer.Expires)), AsOf: s.asOf,
 	})
 	r := Result{Entry: cache.Entry{Facts: answer.Facts, AsOf: earlier(s.asOf, s.lease.AsOf)}, Fetched: true}
@@ -242,6 +270,7 @@ func (f *Filler) try(ctx context.Context, reader Reader, s *session, limit time.
 	f.Metrics.committed(s.ref.Provider, o)
 	if o.Refused == "" {
 		r.AsOf, r.Until, r.Version, r.Confirmed, r.Stored = o.AsOf, o.Until, o.Version, o.Confirmed, o.Stored
+		r.changed, r.wait = o.Changed, o.Wait
 		return r, true, nil
 	}
 	f.Log.DebugContext(ctx, "fenced", "provider", s.ref.Provider, "tenant", s.ref.Tenant,

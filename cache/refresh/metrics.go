@@ -17,7 +17,10 @@ type Metrics struct {
 	dropped                                    *prometheus.CounterVec
 	changeAge, fillTime, lag                   *prometheus.HistogramVec
 	invalidateTime                             prometheus.Histogram
+	upkeep                                     *prometheus.CounterVec
+	lateness                                   *prometheus.HistogramVec
 	histories                                  prometheus.Counter
+	renewal                                    prometheus.Gauge
 }
 
 var quick = []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60}
@@ -51,10 +54,18 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "rescind_invalidate_seconds", Help: "Time of the invalidation of one tenant's batch.", Buckets: quick,
 		}),
 	}
+	m.upkeep = counter("rescind_upkeep_total",
+		"Looks at standing entries: confirmed, corrected, renewed, unread.", "provider", "outcome")
+	m.lateness = histogram("rescind_provider_late_seconds",
+		"For how long after a change a provider still gave the old answer, at most.", "provider")
+	m.renewal = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "rescind_renewal_active", Help: "1 while Redis tells which entries are read, so that these are renewed.",
+	})
+	m.renewal.Set(1)
 	m.histories = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "rescind_redis_changed_total", Help: "How often Redis was found restarted, failed over or replaced.",
 	})
-	r.MustRegister(m.invalidateTime, m.histories)
+	r.MustRegister(m.invalidateTime, m.histories, m.renewal)
 	return m
 }
 
@@ -84,6 +95,24 @@ func (m *Metrics) invalidated(p events.Provider, alive int, took time.Duration) 
 	}
 	m.dropped.WithLabelValues(string(p)).Add(float64(alive))
 	m.invalidateTime.Observe(took.Seconds())
+}
+
+func (m *Metrics) upkept(p events.Provider, outcome string) {
+	if m != nil {
+		m.upkeep.WithLabelValues(string(p), outcome).Inc()
+	}
+}
+
+func (m *Metrics) late(p events.Provider, by time.Duration) {
+	if m != nil {
+		m.lateness.WithLabelValues(string(p)).Observe(by.Seconds())
+	}
+}
+
+func (m *Metrics) renewing(on bool) {
+	if m != nil && !on {
+		m.renewal.Set(0)
+	}
 }
 
 func (m *Metrics) redisChanged() {

@@ -18,7 +18,7 @@ func (w *Worker) Watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for seen := ""; ; {
-		seen = w.look(ctx, seen)
+		seen = w.check(ctx, seen)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -27,9 +27,9 @@ func (w *Worker) Watch(ctx context.Context) error {
 	}
 }
 
-// look drains if the history is another than seen, and returns what has been
-// dealt with: seen again if it could not be, so that the next look does it.
-func (w *Worker) look(ctx context.Context, seen string) string {
+// check drains if the history is another than seen, and returns what has been
+// dealt with: seen again if it could not be, so that the next check does it.
+func (w *Worker) check(ctx context.Context, seen string) string {
 	now, err := w.Store.History(ctx)
 	if now == "" {
 		now = "unnamed" // a stand-in

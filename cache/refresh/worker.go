@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/cache/fence"
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/events/stream"
@@ -25,6 +26,11 @@ type Queue interface {
 	EnqueueAll(ctx context.Context, tasks []stream.Task) (accepted int, err error)
 	EnqueueAt(ctx context.Context, t stream.Task, at time.Time) (accepted bool, err error)
 	BuryTask(ctx context.Context, t stream.Task, reason error) error
+}
+
+// Publisher stores a change in the stream.
+type Publisher interface {
+	Publish(ctx context.Context, c events.Change) (stream.Ack, error)
 }
 
 // Bounds of the worker.
@@ -46,6 +52,8 @@ type Worker struct {
 	Store  *fence.Store
 	Filler *Filler
 	Queue  Queue
+	// Changes takes the corrections that a late provider causes; nil: none.
+	Changes Publisher
 	// Pause is the unit of the pauses, doubling, after which a change that Redis
 	// refused comes again; zero means a second.
 	Pause   time.Duration
@@ -257,15 +265,20 @@ func (w *Worker) enqueue(ctx context.Context, alive []fence.Alive, cause string)
 	}
 }
 
-// Refresh fetches an entry again within the deadline of the one it replaces.
+// Refresh fetches an entry again within the deadline of the one it replaces; a
+// task that asks for a look confirms or renews an entry that stands.
 func (w *Worker) Refresh(ctx context.Context, t stream.Task) {
 	if !t.Until.After(time.Now()) {
 		w.Metrics.refreshed(t.Provider, "expired")
 		return
 	}
+	if t.Look {
+		w.look(ctx, t)
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, fence.LongestFetch)
 	defer cancel()
-	r, err := w.Filler.get(ctx, t.Ref, t.Until)
+	r, err := w.Filler.get(ctx, t.Ref, wish{limit: t.Until, purpose: cache.ForChange})
 	switch {
 	case err == nil:
 		w.Metrics.refreshed(t.Provider, outcomeOf(r, nil))

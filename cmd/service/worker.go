@@ -72,13 +72,13 @@ func (w *Worker) open(ctx context.Context) (err error) {
 	metrics := refresh.NewMetrics(w.metrics)
 	w.filler, err = refresh.NewFiller(refresh.Config{
 		Redis: w.rdb, Keys: keys, Store: store, Readers: w.readers(), Life: w.cfg.Worker.Life,
-		Metrics: metrics, Log: w.log,
+		Later: w.stream, Metrics: metrics, Log: w.log,
 	})
 	if err != nil {
 		return fmt.Errorf("worker.life: %w", err)
 	}
 	w.worker = &refresh.Worker{
-		Store: store, Filler: w.filler, Queue: w.stream, Metrics: metrics, Log: w.log,
+		Store: store, Filler: w.filler, Queue: w.stream, Changes: w.stream, Metrics: metrics, Log: w.log,
 	}
 	w.asks = newServer(ask.New(ask.Config{
 		Filler: w.filler, Token: w.cfg.Worker.Token.Reveal(), Providers: w.providerNames(),
