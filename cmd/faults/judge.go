@@ -160,6 +160,8 @@ func (t *trial) stale(mine []delivery, sequences map[string]uint64) {
 		least := oldest(limits[r.subject], r.began)
 		switch {
 		case r.gen >= least:
+		case r.gen >= oldest(limits[r.subject], r.began.Add(-t.f.excuse())):
+			t.row.Late++
 		case r.server != "" && t.w.follow.deposed(r.server, r.began):
 			t.row.Aside++
 		default:

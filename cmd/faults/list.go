@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/cache/lookup"
 	"github.com/rescindhq/rescind/events/stream"
 	"github.com/rescindhq/rescind/subscriptions/sim"
@@ -23,7 +24,18 @@ type fault struct {
 	on   stage
 	// quick faults are in the quick subset; paired ones may be drawn for a pair.
 	quick, paired bool
-	strike        func(context.Context, *world) error
+	// lateness is for how long the provider itself says what is over.
+	lateness time.Duration
+	strike   func(context.Context, *world) error
+}
+
+// excuse is for how long after a change an answer may be what the provider
+// still said: until the entry is read again, soon after.
+func (f fault) excuse() time.Duration {
+	if f.lateness == 0 {
+		return 0
+	}
+	return cache.Soon + f.lateness + 2*time.Second
 }
 
 // How long something stays broken.
@@ -34,6 +46,7 @@ const (
 	ill     = 4 * time.Second  // the provider
 	penalty = 3 * time.Second  // that it tells, once more
 	late    = 2 * time.Second  // the line to a replica
+	behind  = time.Second      // what the provider says
 	skewed  = 3 * time.Second  // a clock
 	failing = 20 * time.Second // the most that Sentinel may take
 )
@@ -95,6 +108,9 @@ func illnesses() []fault {
 			strike: spoil(sim.Fault{Kind: sim.Status, Status: http.StatusInternalServerError})},
 		{name: "provider-half", paired: true,
 			what: "the provider sends half of every reply", strike: spoil(sim.Fault{Kind: sim.Truncate})},
+		{name: "provider-late", paired: true, lateness: behind,
+			what:   fmt.Sprintf("the provider answers with what was %s ago", behind),
+			strike: spoil(sim.Fault{Kind: sim.Stale, Delay: behind})},
 		{name: "disk", on: diskStage,
 			what: "every JetStream's file system is full", strike: fillDisks},
 		{name: "clock", on: clockStage,
@@ -124,6 +140,7 @@ func (f fault) unable() string {
 // both is two faults at a time.
 func both(a, b fault) fault {
 	return fault{name: a.name + " + " + b.name, what: a.what + "; " + b.what, on: plainStage,
+		lateness: max(a.lateness, b.lateness),
 		strike: func(ctx context.Context, w *world) error {
 			g, ctx := errgroup.WithContext(ctx)
 			g.Go(func() error { return a.strike(ctx, w) })

@@ -40,6 +40,9 @@ type Row struct {
 	// those of them that a deposed primary answered.
 	Stale int `json:"stale"`
 	Aside int `json:"aside"`
+	// Late is how many reads showed what an applied change had ended, because the
+	// provider itself still said so.
+	Late int `json:"late"`
 	// OldRight is the longest after a change at the provider that a reader still
 	// saw what was before it, lost notices included.
 	OldRight time.Duration `json:"old_right_ns"`
@@ -84,15 +87,15 @@ func (r Report) Broken() (rows []Row) {
 func (r Report) Write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "fault\tanswered ok\tin stream\tapplied\tundelivered\tgranted\tdenied\tunknown\tstale\t"+
-		"aside\toldest right\trecovery\tall known\tverdict")
+		"aside\tlate\toldest right\trecovery\tall known\tverdict")
 	for _, row := range r.Rows {
 		if row.Skipped != "" {
-			fmt.Fprintf(t, "%s\t\t\t\t\t\t\t\t\t\t\t\t\t%s\n", row.Fault, row.Verdict())
+			fmt.Fprintf(t, "%s\t\t\t\t\t\t\t\t\t\t\t\t\t\t%s\n", row.Fault, row.Verdict())
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\n", row.Fault, row.Answered,
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\n", row.Fault, row.Answered,
 			row.Stored, row.Applied, row.lostNotices(), row.Granted, row.Denied, row.Unknown, row.Stale,
-			row.Aside, short(row.OldRight), short(row.Recovery), short(row.Known), row.Verdict())
+			row.Aside, row.Late, short(row.OldRight), short(row.Recovery), short(row.Known), row.Verdict())
 	}
 	if err := t.Flush(); err != nil {
 		return err

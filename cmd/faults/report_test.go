@@ -27,10 +27,10 @@ func TestAReportIsATable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := [][]string{
-		strings.Fields("fault answered ok in stream applied undelivered granted denied unknown stale aside " +
+		strings.Fields("fault answered ok in stream applied undelivered granted denied unknown stale aside late " +
 			"oldest right recovery all known verdict"),
-		strings.Fields("nats-1 10 10 11 2 (9s) 100 50 3 0 0 9.5s 120ms 2s kept"),
-		strings.Fields("flush 0 0 0 0 0 0 0 1 0 0s 0s 0s BROKEN"),
+		strings.Fields("nats-1 10 10 11 2 (9s) 100 50 3 0 0 0 9.5s 120ms 2s kept"),
+		strings.Fields("flush 0 0 0 0 0 0 0 1 0 0 0s 0s 0s BROKEN"),
 		strings.Fields("clock skipped: libfaketime is not installed"),
 		strings.Fields("BROKEN flush: stale: a reader"),
 	}

@@ -105,7 +105,7 @@ func (t *trial) buried(ctx context.Context) error {
 }
 
 // agreed waits until no entry says what the provider does not. A subject whose
-// last notice was accepted has no time for that.
+// last notice was accepted has no time for that, unless the provider is late.
 func (t *trial) agreed(ctx context.Context) error {
 	c, err := lookup.New(&view{follower: t.w.follow}, lookup.Options{Timeout: readLimit})
 	if err != nil {
@@ -114,7 +114,7 @@ func (t *trial) agreed(ctx context.Context) error {
 	var errs []error
 	for _, subject := range t.w.truth.subjects {
 		gen := t.w.truth.now(subject)
-		if t.w.balance.told(subject, gen) {
+		if t.w.balance.told(subject, gen) && t.f.lateness == 0 {
 			errs = append(errs, t.agrees(ctx, c, subject))
 			continue
 		}
