@@ -198,14 +198,15 @@ func FromSettings(h events.Home, s subscriptions.Settings) (Config, error) {
 // Provider is RingCentral for one account: a [subscriptions.Door], a
 // [subscriptions.Registrar], and the reader. It is safe for concurrent use.
 type Provider struct {
-	cfg     Config
-	home    events.Home
-	http    *http.Client
-	vault   subscriptions.Vault
-	log     *slog.Logger
-	limits  *limits
-	foreign *foreign
-	turn    chan struct{} // one in this process obtains the service token
+	cfg      Config
+	home     events.Home
+	http     *http.Client
+	vault    subscriptions.Vault
+	log      *slog.Logger
+	limits   *limits
+	foreign  *foreign
+	together together
+	turn     chan struct{} // one in this process obtains the service token
 }
 
 // New checks the configuration; it makes no call and starts nothing.

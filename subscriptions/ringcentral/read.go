@@ -106,7 +106,7 @@ func (p *Provider) readByService(
 	if !p.foreign.knows(subject) {
 		g.Go(func() (err error) { f.profile, err = p.tryProfile(gctx, b, subject); return err })
 	}
-	g.Go(func() error { f.roles, rolesErr = p.assignedRoles(gctx, b, subject); return notAllowed(rolesErr) })
+	g.Go(func() error { f.roles, rolesErr = p.rolesOf(gctx, b, subject); return notAllowed(rolesErr) })
 	if err := g.Wait(); err != nil {
 		return cache.Answer{}, err
 	}

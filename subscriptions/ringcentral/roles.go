@@ -35,12 +35,19 @@ func (p *Provider) assignedRoles(ctx context.Context, b *bearer, s events.Subjec
 	if reply.Records == nil {
 		return nil, fmt.Errorf("ringcentral %s: %w: no records", r.op.name, errMalformed)
 	}
-	for _, role := range reply.Records {
-		if err := events.CheckID(string(role.ID)); err != nil {
-			return nil, fmt.Errorf("ringcentral %s: %w: role: %w", r.op.name, errMalformed, err)
-		}
+	if err := checkRoles(reply.Records); err != nil {
+		return nil, fmt.Errorf("ringcentral %s: %w: role: %w", r.op.name, errMalformed, err)
 	}
 	return reply.Records, nil
+}
+
+func checkRoles(roles []assignedRole) error {
+	for _, role := range roles {
+		if err := events.CheckID(string(role.ID)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // role is a role's definition, as far as it decides anything; it is what a
