@@ -37,7 +37,7 @@ func (s *Store) History(ctx context.Context) (string, error) {
 	return strings.Join(all, " "), nil
 }
 
-func history(ctx context.Context, one *redis.Client) (string, error) {
+func history(ctx context.Context, one redis.Cmdable) (string, error) {
 	var words []string
 	for _, section := range []string{"server", "replication"} {
 		info, err := one.Info(ctx, section).Result()

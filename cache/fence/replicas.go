@@ -39,8 +39,8 @@ func (s *Store) pinned(ctx context.Context, h events.Home) (*Store, *redis.Conn,
 // awaitReplicas waits until enough replicas have what was written on conn.
 func (s *Store) awaitReplicas(ctx context.Context, conn *redis.Conn) error {
 	n, err := conn.Wait(ctx, s.Replicas, s.ReplicaWait).Result()
-	if err != nil {
-		return fmt.Errorf("wait for replicas: %w", err)
+	if err != nil { // whatever it is, such as a demotion meanwhile: nobody knows who has it
+		return fmt.Errorf("%w: %w", ErrReplicas, err)
 	}
 	if n < int64(s.Replicas) {
 		return fmt.Errorf("%w: %d of %d within %s", ErrReplicas, n, s.Replicas, s.ReplicaWait)

@@ -1,6 +1,7 @@
 package fence
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 
 // ErrPolicy says that a Redis is not set up as the contract needs it.
 var ErrPolicy = errors.New("redis is not set up as promised")
+
+var errNoID = errors.New("no master_replid")
 
 // wanted are the settings that the contract needs, with the reason.
 var wanted = []struct{ name, value, reason string }{
@@ -40,6 +43,10 @@ func checkOne(ctx context.Context, rdb redis.Cmdable) error {
 		if value, ok := got[w.name]; !ok || value != w.value {
 			wrong = append(wrong, fmt.Sprintf("%s is %q and must be %q: %s", w.name, value, w.value, w.reason))
 		}
+	}
+	if h, err := history(ctx, rdb); err != nil || !strings.Contains(h, "master_replid:") {
+		return fmt.Errorf("%w: it does not say its replication id, by which a failover is noticed "+
+			"(the user needs +info): %q, %w", ErrPolicy, h, cmp.Or(err, errNoID))
 	}
 	if len(wrong) > 0 {
 		return fmt.Errorf("%w: %s", ErrPolicy, strings.Join(wrong, "; "))

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/rescindhq/rescind/cache/fence"
@@ -34,8 +35,14 @@ func (w *Worker) check(ctx context.Context, seen string) string {
 	if now == "" {
 		now = "unnamed" // a stand-in
 	}
-	if err != nil || now == seen {
-		return seen // while Redis is away, changes say so
+	if err != nil {
+		if !Outage(err) || strings.Contains(err.Error(), "NOPERM") { // while Redis is away, changes say so
+			w.Log.WarnContext(ctx, "redis cannot be watched", "error", err)
+		}
+		return seen
+	}
+	if now == seen {
+		return seen
 	}
 	if seen != "" {
 		w.Log.WarnContext(ctx, "redis is another than before", "was", seen, "is", now)

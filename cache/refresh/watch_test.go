@@ -1,11 +1,16 @@
 package refresh_test
 
 import (
+	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/rescindhq/rescind/cache/cachetest"
+	"github.com/rescindhq/rescind/cache/fence"
 	"github.com/rescindhq/rescind/events"
 )
 
@@ -85,5 +90,40 @@ func TestChangesWaitForReplicas(t *testing.T) {
 	s.settled()
 	if n := s.info().Dead; n != 0 {
 		t.Errorf("%d dead", n)
+	}
+}
+
+// A primary that is demoted while a change waits for a replica buries nothing.
+func TestDemotionWhileAChangeWaitsForReplicas(t *testing.T) {
+	t.Parallel()
+	w := open(t, cachetest.Redis(t))
+	w.store.Replicas, w.store.ReplicaWait = 1, 5*time.Second
+	done := make(chan error, 1)
+	go func() { _, err := w.store.Invalidate(w.ctx, home, subject("42")); done <- err }()
+	eventually(t, "it waits", func() bool {
+		i, err := w.db.Info(w.ctx, "clients").Result()
+		return err == nil && strings.Contains(i, "blocked_clients:1")
+	})
+	w.becomeAnother()
+	if err := receive(t, done, "its end"); !errors.Is(err, fence.ErrReplicas) {
+		t.Errorf("got %v, want what makes the change come again", err)
+	}
+}
+
+// Without the right to ask for its history a failover would go unnoticed.
+func TestRedisThatDoesNotTellItsHistoryIsRefused(t *testing.T) {
+	t.Parallel()
+	w := open(t, cachetest.Redis(t))
+	err := w.db.Do(w.ctx, "acl", "setuser", "worker", "on", "nopass", "~*", "&*", "+@all", "-info").Err()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(&redis.Options{Addr: w.db.Addr, Username: "worker", Password: "x"})
+	t.Cleanup(func() { rdb.Close() })
+	if err := fence.CheckServer(w.ctx, rdb); !errors.Is(err, fence.ErrPolicy) || !strings.Contains(err.Error(), "+info") {
+		t.Errorf("got %v", err)
+	}
+	if err := fence.CheckServer(w.ctx, w.db.UniversalClient); err != nil {
+		t.Errorf("with that right: %v", err)
 	}
 }

@@ -203,7 +203,7 @@ func Outage(err error) bool {
 	}
 	for _, prefix := range []string{
 		"LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "OOM", "BUSY", "NOAUTH", "WRONGPASS",
-		"NOPERM", "NOREPLICAS", "MISCONF", "MOVED", "ASK", "ERR max number of clients",
+		"NOPERM", "NOREPLICAS", "MISCONF", "MOVED", "ASK", "UNBLOCKED", "ERR max number of clients",
 	} {
 		if strings.HasPrefix(said.Error(), prefix) {
 			return true

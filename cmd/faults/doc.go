@@ -44,6 +44,7 @@
 // # What is left
 //
 // Nothing but [Options.Dir] with the logs of all parts, which end with the
-// prover whatever happens to it (on Linux). A part that ends by itself, panics
+// prover whatever happens to it (on Linux); killed with -9 in the fault of the
+// disks it leaves their three file systems mounted below Dir. A part that ends by itself, panics
 // or has a data race breaks the row in which that is seen.
 package faults

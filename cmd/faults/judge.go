@@ -117,6 +117,9 @@ type limit struct {
 // limits are those of each subject, in their order.
 func (t *trial) limits(mine []delivery, sequences map[string]uint64) map[string][]limit {
 	all := map[string][]limit{}
+	for subject, gen := range t.w.reached { // before this fault began
+		all[subject] = []limit{{gen: gen}}
+	}
 	for _, d := range mine {
 		if by, ok := t.floor.by(sequences[d.id]); ok && sequences[d.id] > 0 {
 			all[d.subject] = append(all[d.subject], limit{by, d.gen})
@@ -127,6 +130,9 @@ func (t *trial) limits(mine []delivery, sequences map[string]uint64) map[string]
 		for i := 1; i < len(list); i++ {
 			list[i].gen = max(list[i].gen, list[i-1].gen)
 		}
+	}
+	for subject, list := range all {
+		t.w.reached[subject] = list[len(list)-1].gen
 	}
 	return all
 }

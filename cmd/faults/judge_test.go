@@ -15,7 +15,7 @@ import (
 // each, the second of which was not accepted, applied 10 s after it came.
 func history(t *testing.T) (tr *trial, mine []delivery, sequences map[string]uint64, at func(s int) time.Time) {
 	t.Helper()
-	w := &world{truth: newTestTruth(t), follow: &follower{}, promised: map[string]delivery{}}
+	w := &world{truth: newTestTruth(t), follow: &follower{}, promised: map[string]delivery{}, reached: map[string]int{}}
 	subject, start := w.truth.subjects[loaded], time.Now()
 	at = func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
 	w.truth.since[subject] = []time.Time{at(0), at(10), at(20), at(30)}

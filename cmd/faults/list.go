@@ -24,6 +24,7 @@ type fault struct {
 	on   stage
 	// quick faults are in the quick subset; paired ones may be drawn for a pair.
 	quick, paired bool
+	pair          bool // two at a time
 	// lateness is for how long the provider itself says what is over.
 	lateness time.Duration
 	strike   func(context.Context, *world) error
@@ -126,6 +127,16 @@ func Names() (names []string) {
 	return names
 }
 
+// What says what a fault does; empty if there is none of that name.
+func What(name string) string {
+	for _, f := range faults() {
+		if f.name == name {
+			return f.what
+		}
+	}
+	return ""
+}
+
 // unable says why a fault cannot happen on this machine; empty if it can.
 func (f fault) unable() string {
 	switch {
@@ -139,7 +150,7 @@ func (f fault) unable() string {
 
 // both is two faults at a time.
 func both(a, b fault) fault {
-	return fault{name: a.name + " + " + b.name, what: a.what + "; " + b.what, on: plainStage,
+	return fault{name: a.name + " + " + b.name, what: a.what + "; " + b.what, on: plainStage, pair: true,
 		lateness: max(a.lateness, b.lateness),
 		strike: func(ctx context.Context, w *world) error {
 			g, ctx := errgroup.WithContext(ctx)
@@ -170,7 +181,7 @@ func killLeader(ctx context.Context, w *world) error {
 		return i >= 0, nil
 	})
 	if leader == nil {
-		w.note("%v; nobody is killed", err)
+		w.miss("%v; nobody is killed", err)
 		return ctx.Err()
 	}
 	return w.killFor(ctx, leader)
@@ -201,7 +212,7 @@ func killWorker(ctx context.Context, w *world) error {
 	select {
 	case <-held.came:
 	case <-time.After(dead):
-		w.note("no fetch began within %s; the worker is killed all the same", dead)
+		w.miss("no fetch began within %s; the worker is killed all the same", dead)
 	case <-ctx.Done():
 	}
 	one.kill()
@@ -221,7 +232,7 @@ func killListener(ctx context.Context, w *world) error {
 		n.proxy.heal()
 	}
 	if err != nil {
-		w.note("%v; it is killed all the same", err)
+		w.miss("%v; it is killed all the same", err)
 	}
 	return pause(ctx, dead)
 }
@@ -240,7 +251,7 @@ func (w *world) promoted(ctx context.Context, old *part) error {
 		return w.follow.primary() != old.proxy.addr, nil
 	})
 	if err != nil && ctx.Err() == nil {
-		w.note("%v", err) // as when both are away: what follows is judged all the same
+		w.miss("%v", err) // as when both are away: what follows is judged all the same
 		return nil
 	}
 	return err
@@ -284,7 +295,7 @@ func flush(ctx context.Context, w *world) error {
 			return err
 		}
 		if err := c.FlushAll(ctx).Err(); err != nil {
-			w.note("FLUSHALL: %v", err) // another fault has taken Redis away
+			w.miss("FLUSHALL: %v", err) // another fault has taken Redis away
 		}
 		if err := pause(ctx, 500*time.Millisecond); err != nil {
 			return err

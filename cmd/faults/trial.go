@@ -56,7 +56,9 @@ func (w *world) try(ctx context.Context, f fault, random *rand.Rand) (Row, error
 	if err = errors.Join(err, seeing.Wait()); err != nil {
 		return t.row, err
 	}
-	return t.row, errors.Join(t.complained(), t.judge(ctx))
+	err = errors.Join(t.complained(), t.judge(ctx))
+	t.unproven()
+	return t.row, err
 }
 
 // strike breaks, heals, and measures the recovery, with a little load around.
@@ -130,6 +132,28 @@ func (w *world) visible(ctx context.Context) error {
 		}
 		return err == nil, nil
 	})
+}
+
+// miss notes that a fault did not happen as it should: then nothing is proved.
+func (w *world) miss(format string, args ...any) {
+	w.note(format, args...)
+	w.missing.Lock()
+	defer w.missing.Unlock()
+	w.missed = append(w.missed, fmt.Sprintf(format, args...))
+}
+
+// unproven says why a row proves nothing; one of a pair may spoil the other.
+func (t *trial) unproven() {
+	t.w.missing.Lock()
+	defer t.w.missing.Unlock()
+	switch {
+	case len(t.row.Broken) > 0:
+	case len(t.w.missed) > 0 && !t.f.pair:
+		t.row.Skipped = "not proven: " + t.w.missed[0]
+	case t.row.Answered == 0 || t.row.Granted+t.row.Denied == 0:
+		t.row.Skipped = "not proven: no delivery, or nothing that was read"
+	}
+	t.w.missed = nil
 }
 
 // note tells what is going on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -61,13 +62,17 @@ type world struct {
 	dead     uint64              // in DEAD, that was reported
 	promised map[string]delivery // every delivery of the run that was answered with success
 	fresh    int                 // of the balancer's deliveries, those that were judged
+	reached  map[string]int      // the generation of each subject that earlier faults saw applied
+
+	missing sync.Mutex
+	missed  []string // what the fault under way could not do
 }
 
 // newWorld starts everything and waits until it works. After an error nothing
 // is left running.
 func newWorld(ctx context.Context, o Options, on stage) (*world, error) {
 	w := &world{
-		o: o, on: on, dir: filepath.Join(o.Dir, string(on)), promised: map[string]delivery{},
+		o: o, on: on, dir: filepath.Join(o.Dir, string(on)), promised: map[string]delivery{}, reached: map[string]int{},
 		transport: &http.Transport{MaxIdleConnsPerHost: 32},
 	}
 	if err := os.MkdirAll(w.dir, 0o700); err != nil {
@@ -235,8 +240,41 @@ func (h *watched) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		close(held.came)
 		<-held.released
 	}
-	h.next.ServeHTTP(w, r)
+	h.next.ServeHTTP(&slow{ResponseWriter: w, done: r.Context().Done()}, r)
 }
+
+// slowest is the most that a reply takes after the provider has looked.
+const slowest = 150 * time.Millisecond
+
+// slow holds each reply back for a while, so that changes come while fetches
+// have the old answer in hand.
+type slow struct {
+	http.ResponseWriter
+	done <-chan struct{}
+	once sync.Once
+}
+
+func (s *slow) wait() {
+	s.once.Do(func() {
+		select {
+		case <-time.After(rand.N(slowest)):
+		case <-s.done:
+		}
+	})
+}
+
+func (s *slow) WriteHeader(status int) {
+	s.wait()
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *slow) Write(b []byte) (int, error) {
+	s.wait()
+	return s.ResponseWriter.Write(b)
+}
+
+// Unwrap lets the simulator get at the line.
+func (s *slow) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 // attach connects the prover itself, past the proxies, and follows Sentinel.
 func (w *world) attach(ctx context.Context) error {
