@@ -94,7 +94,10 @@ type Provider struct {
 	ClientID         string               `yaml:"client_id"`
 	ClientSecret     subscriptions.Secret `yaml:"client_secret"`
 	SubscriptionLife time.Duration        `yaml:"subscription_life"`
-	Tenants          []Tenant             `yaml:"tenants"`
+	// RolePoll is how often roles are looked at; 0 in a Provider that was not read
+	// from a file means the default.
+	RolePoll time.Duration `yaml:"role_poll"`
+	Tenants  []Tenant      `yaml:"tenants"`
 }
 
 // Tenant is one customer's organisation at a provider.

@@ -93,6 +93,7 @@ func sections() []Field {
 }
 
 func providerFields() []Field {
+	const worker = RoleWorker
 	const provider, tenant, exchange = "providers.*.", "providers.*.tenants.*.",
 		"providers.*.tenants.*.token_exchange."
 	return []Field{
@@ -101,6 +102,8 @@ func providerFields() []Field {
 		row(provider+"client_id", "", "", true, "of the app at the vendor"),
 		row(provider+"client_secret", "", "", true, "secret: of the app at the vendor"),
 		row(provider+"subscription_life", "0s", "", false, "asked for at registration; the vendor's usual if 0s"),
+		row(provider+"role_poll", "1m0s", worker, true,
+			"how often the roles are looked at, whose edits the vendor does not tell of; 10s to 1h, 0s is 1m0s"),
 
 		row(tenant+"id", "", "", true, "of the account at the vendor"),
 		row(tenant+"jwt", "", "", true, "secret: credential of the service user"),

@@ -186,6 +186,9 @@ func (r Provider) check(path string, p *problems) {
 	if r.SubscriptionLife < 0 {
 		p.add(path+".subscription_life", "must not be negative; got %s", r.SubscriptionLife)
 	}
+	if r.RolePoll != 0 && (r.RolePoll < 10*time.Second || r.RolePoll > time.Hour) {
+		p.add(path+".role_poll", "must be 10s to 1h; got %s", r.RolePoll)
+	}
 	if len(r.Tenants) == 0 {
 		p.add(path+".tenants", "give at least one")
 	}

@@ -121,9 +121,15 @@ func (l *Lease) Release(ctx context.Context) error {
 	return l.wrap(err)
 }
 
-// Load reads the cursor, nil if there is none, and the revision under which it
-// lies, 0 if the lease was never held. Anybody may.
+// Load gives the cursor, nil if there is none, and the revision under which it
+// lies, 0 if the lease was never held. Anybody may ask; the holder is told of its
+// own last write, since a replica of the bucket may be behind.
 func (l *Lease) Load(ctx context.Context) (cursor []byte, revision uint64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.revision != 0 {
+		return l.cursor, l.revision, nil
+	}
 	there, revision, err := l.read(ctx)
 	if err != nil {
 		return nil, 0, l.wrap(err)
@@ -146,6 +152,9 @@ func (l *Lease) keep(ctx context.Context, next func(old []byte) leased) error {
 	if err != nil {
 		return err
 	}
+	if revision == 0 { // the server has lost it; we have not
+		there = leased{l.holder, l.cursor}
+	}
 	if there.Holder != l.holder {
 		l.revision, l.cursor = 0, nil
 		return events.ErrConflict
@@ -153,8 +162,8 @@ func (l *Lease) keep(ctx context.Context, next func(old []byte) leased) error {
 	return l.write(ctx, next(there.Cursor), revision)
 }
 
-// read returns what is there. What is not ours to read counts as nobody's: it
-// is written over, since a cursor that is gone can be borne.
+// read returns what is there. What cannot be read is nobody's, and is handed on
+// as the cursor: whose it is must see that it is none.
 func (l *Lease) read(ctx context.Context) (leased, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, vaultLimit)
 	defer cancel()
@@ -167,7 +176,7 @@ func (l *Lease) read(ctx context.Context) (leased, uint64, error) {
 	}
 	var there leased
 	if json.Unmarshal(entry.Value(), &there) != nil {
-		return leased{}, entry.Revision(), nil
+		return leased{Cursor: entry.Value()}, entry.Revision(), nil
 	}
 	return there, entry.Revision(), nil
 }
