@@ -15,13 +15,15 @@
 //
 //	{"decision": true, "context": {"state": "granted", "as_of": "…",
 //	 "until": "…", "version": "…", "basis": "authz-profile",
-//	 "covers": ["permission", "scope"], "confirmed": true,
+//	 "covers": ["permission", "scope"], "confirmed": true, "feed": "alive",
 //	 "width": {"permission/ReadMessages": "Self", "scope/ReadMessages": "*"}}}
 //
 // decision is true only if the state is granted; denied and unknown are told
 // apart by context.state; context.missing lists what is denied, and
 // context.reason gives the provider's own reason where it has one. context.message says why an answer
-// is unknown. A missing entry is fetched, once, however many ask.
+// is unknown. A missing entry is fetched, once, however many ask. context.feed
+// is doubtful where changes of the tenant cannot be shown to reach us: what is
+// fetched then is kept for a shorter time.
 //
 // Errors of the call are 400, 401, 404, 405, 413; 503 means that the store is
 // away. Their body is a JSON string. X-Request-ID comes back unchanged.

@@ -44,7 +44,9 @@ type Config struct {
 	// is for loopback only.
 	Token string
 	// Providers that are configured; a question need not name the only one.
-	Providers  []events.Provider
+	Providers []events.Provider
+	// Feed, if set, says whether changes of a tenant reach us; it must not wait.
+	Feed       func(events.Home) events.FeedState
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
 }
@@ -130,7 +132,11 @@ func (h *Handler) serve(r *http.Request) (decision, error) {
 	if err != nil {
 		return decision{}, err
 	}
-	return h.evaluate(r.Context(), ref, need)
+	d, err := h.evaluate(r.Context(), ref, need)
+	if h.Feed != nil {
+		d.Context.Feed = h.Feed(ref.Home)
+	}
+	return d, err
 }
 
 func (h *Handler) admit(r *http.Request) error {

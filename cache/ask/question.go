@@ -48,6 +48,7 @@ type details struct {
 	Basis     string                 `json:"basis,omitempty"`
 	Covers    []cache.Kind           `json:"covers,omitempty"`
 	Confirmed bool                   `json:"confirmed"`
+	Feed      events.FeedState       `json:"feed,omitempty"`
 	Width     map[cache.Grant]string `json:"width,omitempty"`
 	Missing   []cache.Grant          `json:"missing,omitempty"`
 	Reason    map[cache.Grant]string `json:"reason,omitempty"`

@@ -8,6 +8,11 @@
 //	DEAD     what could not be handled and why, file, 30 days
 //	RESCIND  a key-value bucket of sealed secrets and locks, file
 //
+// [Feeds] and [Proofs] create what they need, and do without it while it is
+// not to be had:
+//
+//	FEEDS    a key-value bucket of each feed's last proof of life, memory, 1 day
+//
 // # What it promises
 //
 // A change is stored when [Stream.Publish] returns without an error, never

@@ -51,6 +51,9 @@ type Config struct {
 	MaxBody int64
 	// PublishWait bounds the wait for the stream; default [DefaultPublishWait].
 	PublishWait time.Duration
+	// Alive, if set, is told of every delivery that proves its feed alive, after
+	// its answer; it must not wait.
+	Alive func(h events.Home, at time.Time)
 	// Registerer takes the metrics; nil: nobody does.
 	Registerer prometheus.Registerer
 	Log        *slog.Logger

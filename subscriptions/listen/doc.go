@@ -17,6 +17,9 @@
 //	408  slower than the server allows    413  larger than MaxBody
 //	500  a bug of ours                    503  not stored; Retry-After says when to come again
 //
+// A delivery that was verified and stored, or had nothing to store, proves that
+// the feed is alive ([Config.Alive]); a handshake does not.
+//
 // # Addresses
 //
 // POST /hooks/<provider>/<part>, see [Address]. The path is hashed whole and

@@ -36,6 +36,19 @@ type visit struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &visit{delivery: subscriptions.Delivery{Header: r.Header, Received: time.Now()}}
 	h.answer(w, r, v, h.receive(w, r, v))
+	h.prove(v)
+}
+
+// prove tells of a delivery that went its whole way, or that had nothing to
+// tell, such as a reminder. A handshake proves nothing: it may have come from
+// whoever knows the address.
+func (h *Handler) prove(v *visit) {
+	switch v.outcome {
+	case published, repeated, nothing:
+		if h.cfg.Alive != nil {
+			h.cfg.Alive(v.door.Home, v.delivery.Received)
+		}
+	}
 }
 
 // receive lets the delivery through, or says where it ended. A panic of a

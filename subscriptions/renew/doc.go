@@ -16,6 +16,9 @@
 // there and not here. Anything else is tried again after 1 s, then later and
 // later, up to 2 min, with jitter. The list is read again every [Config.Check].
 //
+// Whenever the provider says that the subscription is active, that proves the
+// feed alive ([Config.Alive]), as of when it was asked.
+//
 // # What it never does
 //
 // It touches no subscription with another address. It does not fetch what was

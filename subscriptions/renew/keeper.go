@@ -37,6 +37,9 @@ type Config struct {
 	// Check is how often the list is read, give or take a tenth; default
 	// [DefaultCheck].
 	Check time.Duration
+	// Alive, if set, is told whenever the provider says that the subscription is
+	// active, and when it was asked; it must not wait.
+	Alive func(h events.Home, at time.Time)
 	Log   *slog.Logger
 	// Registerer takes the metrics; Keepers may share one. Nil: nobody does.
 	Registerer prometheus.Registerer
@@ -164,12 +167,13 @@ func (k *Keeper) set(change func(*State)) {
 func (k *Keeper) pass(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, passLimit)
 	defer cancel()
+	asked := time.Now()
 	subs, err := k.cfg.Registrar.List(ctx)
 	if err != nil {
 		return err
 	}
 	a := decide(time.Now(), subs, k.cfg.Address, k.held)
-	k.see(a)
+	k.see(a, asked)
 	removal := k.remove(ctx, a.remove)
 	if isLater(removal) {
 		return removal
@@ -178,7 +182,7 @@ func (k *Keeper) pass(ctx context.Context) error {
 }
 
 // see takes over what the list says.
-func (k *Keeper) see(a action) {
+func (k *Keeper) see(a action, asked time.Time) {
 	if a.verb == create {
 		k.lose()
 		return
@@ -189,13 +193,13 @@ func (k *Keeper) see(a action) {
 	if left := time.Until(a.best.Expires); k.held.life == 0 && left >= latest {
 		k.held.life = left
 	}
-	k.take(a.best)
+	k.take(a.best, asked)
 }
 
 func (k *Keeper) lose() { k.set(func(s *State) { s.Active = false }) }
 
-// take makes it the one that is in use.
-func (k *Keeper) take(sub subscriptions.Subscription) {
+// take makes it the one that is in use, active as of a time.
+func (k *Keeper) take(sub subscriptions.Subscription, asked time.Time) {
 	if len(sub.Disabled) > 0 && !slices.Equal(sub.Disabled, k.disabled) {
 		k.log.Warn("subscription has filters that are not served", "subscription", sub.ID,
 			"disabled", sub.Disabled)
@@ -204,6 +208,9 @@ func (k *Keeper) take(sub subscriptions.Subscription) {
 	k.set(func(s *State) {
 		s.Active, s.ID, s.Expires, s.Disabled = true, sub.ID, sub.Expires, sub.Disabled
 	})
+	if k.cfg.Alive != nil {
+		k.cfg.Alive(k.cfg.Home, asked)
+	}
 }
 
 // remove deletes all it can, and none after a rate limit.
@@ -230,18 +237,20 @@ func (k *Keeper) do(ctx context.Context, a action) error {
 	case keep:
 		return nil
 	case renew:
+		asked := time.Now()
 		sub, err := k.cfg.Registrar.Renew(ctx, a.best.ID)
 		if !errors.Is(err, subscriptions.ErrGone) {
-			return k.settle("renewed", sub, err)
+			return k.settle("renewed", sub, asked, err)
 		}
 		k.lose()
 	}
+	asked := time.Now()
 	sub, err := k.cfg.Registrar.Create(ctx, k.cfg.Address)
-	return k.settle("created", sub, err)
+	return k.settle("created", sub, asked, err)
 }
 
 // settle takes over what the provider replied.
-func (k *Keeper) settle(outcome string, sub subscriptions.Subscription, err error) error {
+func (k *Keeper) settle(outcome string, sub subscriptions.Subscription, asked time.Time, err error) error {
 	if err != nil {
 		return err
 	}
@@ -252,6 +261,6 @@ func (k *Keeper) settle(outcome string, sub subscriptions.Subscription, err erro
 	k.metrics.count(outcome)
 	k.log.Info("subscription "+outcome, "subscription", sub.ID, "expires", sub.Expires)
 	k.held = held{sub.ID, time.Until(sub.Expires)}
-	k.take(sub)
+	k.take(sub, asked)
 	return nil
 }
