@@ -2,6 +2,7 @@ package cmd_test
 
 import (
 	"bytes"
+	"context"
 	"go/ast"
 	"log/slog"
 	"os"
@@ -17,10 +18,13 @@ import (
 	"github.com/rescindhq/rescind/cache/refresh"
 	"github.com/rescindhq/rescind/cmd/config"
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/events/stream"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/listen"
 	"github.com/rescindhq/rescind/subscriptions/providers"
 	"github.com/rescindhq/rescind/subscriptions/renew"
+	"github.com/rescindhq/rescind/subscriptions/tail"
 )
 
 func read(t *testing.T, path string) string {
@@ -100,6 +104,10 @@ func registered(t *testing.T) metrics {
 	t.Helper()
 	m, log := metrics{}, slog.New(slog.DiscardHandler)
 	refresh.NewMetrics(m)
+	budget.NewMetrics(m)
+	if err := m.Register(new(stream.Stream).Feeds(stream.FeedOptions{})); err != nil {
+		t.Fatal(err)
+	}
 	ask.New(ask.Config{Registerer: m, Log: log})
 	if _, err := listen.New(listen.Config{
 		Publisher: struct{ listen.Publisher }{}, Registerer: m, Log: log,
@@ -109,6 +117,13 @@ func registered(t *testing.T) metrics {
 	if _, err := renew.New(renew.Config{
 		Home:      events.Home{Provider: "ringcentral", Tenant: "1"},
 		Registrar: struct{ subscriptions.Registrar }{}, Address: "http://127.0.0.1/hooks/ringcentral/x",
+		Registerer: m, Log: log,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tail.New(tail.Config{
+		Home: events.Home{Provider: "ringcentral", Tenant: "1"}, Tail: struct{ subscriptions.Tail }{},
+		Lease: struct{ tail.Lease }{}, Publish: func(context.Context, events.Change) error { return nil },
 		Registerer: m, Log: log,
 	}); err != nil {
 		t.Fatal(err)

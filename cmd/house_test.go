@@ -46,7 +46,9 @@ var house = map[string]string{
 
 	"subscriptions":             "events",
 	"subscriptions/listen":      "events subscriptions",
+	"subscriptions/budget":      "cache events subscriptions",
 	"subscriptions/renew":       "events subscriptions",
+	"subscriptions/tail":        "cache events subscriptions",
 	"subscriptions/ringcentral": "cache events subscriptions",
 	"subscriptions/providers":   "cache events subscriptions subscriptions/ringcentral",
 	"subscriptions/sim":         "",
@@ -55,7 +57,7 @@ var house = map[string]string{
 	"cmd/faults": "cache cache/lookup cmd/config cmd/service events events/stream subscriptions/sim",
 	"cmd/config": "cache events subscriptions subscriptions/providers",
 	"cmd/service": "cache cache/ask cache/fence cache/refresh cmd/config events events/stream subscriptions" +
-		" subscriptions/listen subscriptions/providers subscriptions/renew",
+		" subscriptions/budget subscriptions/listen subscriptions/providers subscriptions/renew subscriptions/tail",
 	"cmd/listener": "cmd/config cmd/service",
 	"cmd/worker":   "cmd/config cmd/service",
 	"cmd/rescind": "cache cache/lookup cache/races cache/redislocal cmd/config cmd/faults cmd/service events" +

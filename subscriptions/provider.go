@@ -13,7 +13,9 @@ type Deps struct {
 	HTTP *http.Client
 	// Vault keeps the tokens, for the whole fleet.
 	Vault Vault
-	Log   *slog.Logger
+	// Budget grants every call; nil grants all, whatever the vendor says.
+	Budget Budget
+	Log    *slog.Logger
 }
 
 // Settings are the configuration of one provider as a service read it. Which

@@ -21,6 +21,7 @@ import (
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/events/stream"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/providers"
 )
 
@@ -38,7 +39,8 @@ type core struct {
 	metrics *prometheus.Registry
 	nc      *nats.Conn
 	stream  *stream.Stream
-	tenants []tenant
+	vault   subscriptions.Vault
+	tenants []tenant // once openProviders has opened them
 }
 
 // tenant is one configured tenant with its provider.
@@ -59,10 +61,7 @@ func newCore(ctx context.Context, cfg *config.Config, log *slog.Logger, name str
 	if err != nil {
 		return nil, fmt.Errorf("nats.url: %w", err)
 	}
-	if err := c.openProviders(c.stream.Vault(key)); err != nil {
-		c.nc.Close()
-		return nil, err
-	}
+	c.vault = c.stream.Vault(key)
 	return c, nil
 }
 
@@ -86,14 +85,15 @@ func (c *core) connect(ctx context.Context, name string) error {
 
 // checkProviders lets each provider judge its settings; no call is made.
 func checkProviders(cfg *config.Config) error {
-	c := &core{cfg: cfg, log: slog.New(slog.DiscardHandler)}
-	return c.openProviders(noVault{})
+	c := &core{cfg: cfg, log: slog.New(slog.DiscardHandler), vault: noVault{}}
+	return c.openProviders(budget.NewLocal())
 }
 
 // noVault stands in where settings are only judged.
 type noVault struct{ subscriptions.Vault }
 
-func (c *core) openProviders(vault subscriptions.Vault) error {
+// openProviders opens every tenant; its calls come out of the budget.
+func (c *core) openProviders(budget subscriptions.Budget) error {
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
 		TLSHandshakeTimeout: 5 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
@@ -103,7 +103,7 @@ func (c *core) openProviders(vault subscriptions.Vault) error {
 		for _, t := range p.Tenants {
 			h := events.Home{Provider: events.Provider(p.Name), Tenant: events.Tenant(t.ID)}
 			one, err := providers.Open(p.Kind, h, p.Settings(t),
-				subscriptions.Deps{HTTP: client, Vault: vault, Log: c.log})
+				subscriptions.Deps{HTTP: client, Vault: c.vault, Budget: budget, Log: c.log})
 			if err != nil {
 				return fmt.Errorf("providers.%s, tenant %s: %w", p.Name, t.ID, err)
 			}

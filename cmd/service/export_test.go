@@ -4,9 +4,17 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/rescindhq/rescind/cmd/config"
 )
+
+// NewWorkerWithBound is [NewWorker] with another bound for proofs of life.
+func NewWorkerWithBound(
+	ctx context.Context, cfg *config.Config, log *slog.Logger, feedBound time.Duration,
+) (*Worker, error) {
+	return newWorker(ctx, cfg, log, feedBound)
+}
 
 // RunCommand is run: a service's command without a process around it.
 func RunCommand(

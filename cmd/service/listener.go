@@ -17,6 +17,7 @@ import (
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/events/stream"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/listen"
 	"github.com/rescindhq/rescind/subscriptions/renew"
 )
@@ -26,6 +27,7 @@ type Listener struct {
 	*core
 	handler          *listen.Handler
 	keepers          []*renew.Keeper
+	proofs           *stream.Proofs
 	addresses        []string
 	hooks, admin     *http.Server
 	hooksOn, adminOn net.Listener
@@ -46,7 +48,7 @@ func NewListener(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Li
 	if err != nil {
 		return nil, fmt.Errorf("listener: %w", err)
 	}
-	l := &Listener{core: c}
+	l := &Listener{core: c, proofs: c.stream.Proofs()}
 	if err := l.open(); err != nil {
 		l.close()
 		return nil, fmt.Errorf("listener: %w", err)
@@ -55,6 +57,9 @@ func NewListener(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Li
 }
 
 func (l *Listener) open() (err error) {
+	if err := l.openProviders(budget.NewLocal()); err != nil {
+		return err
+	}
 	lc := l.cfg.Listener
 	var doors []listen.Door
 	for _, t := range l.tenants {
@@ -63,6 +68,7 @@ func (l *Listener) open() (err error) {
 		address := listen.Address(lc.PublicURL, t.Home, part)
 		k, err := renew.New(renew.Config{
 			Home: t.Home, Registrar: t.Provider, Address: address, Log: l.log, Registerer: l.metrics,
+			Alive: l.proven(events.SignPoll),
 		})
 		if err != nil {
 			return err
@@ -71,6 +77,7 @@ func (l *Listener) open() (err error) {
 	}
 	l.handler, err = listen.New(listen.Config{
 		Doors: doors, Publisher: publisher{l.stream}, Registerer: l.metrics, Log: l.log,
+		Alive: l.proven(events.SignDelivery),
 	})
 	if err != nil {
 		return err
@@ -83,6 +90,11 @@ func (l *Listener) open() (err error) {
 	}
 	l.adminOn, err = listenOn(lc.AdminAddr, "listener.admin_addr")
 	return err
+}
+
+// proven notes that a feed has shown a sign of life.
+func (l *Listener) proven(s events.Sign) func(events.Home, time.Time) {
+	return func(h events.Home, at time.Time) { l.proofs.Note(events.Feed{Home: h, Proof: at, Sign: s}) }
 }
 
 // Addr is where deliveries arrive.
@@ -141,6 +153,7 @@ func (l *Listener) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serve(ctx, l.hooks, listen.Limit(l.hooksOn, l.cfg.Listener.MaxConnections)) })
 	g.Go(func() error { return serve(ctx, l.admin, l.adminOn) })
+	g.Go(func() error { return l.proofs.Run(ctx) })
 	for _, k := range l.keepers {
 		g.Go(func() error { return k.Run(ctx) })
 	}

@@ -126,6 +126,9 @@ func TestTwoWorkersShareOneToken(t *testing.T) {
 	workers := []*running[*service.Worker]{w.startWorker(), w.startWorker()}
 	w.tell("first", events.AppTag) // a fence made later would refuse what was minted just before
 	w.applied()
+	// The poll of the roles has a token of its own, which no reader may use.
+	w.await("the first look at the roles", func() bool { return w.sim.Calls(listRolesCall) > 0 })
+	minted := w.sim.Calls("getToken")
 	var group sync.WaitGroup
 	for i, e := range list {
 		group.Go(func() {
@@ -136,7 +139,7 @@ func TestTwoWorkersShareOneToken(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if got := w.sim.Calls("getToken"); got != 1 {
+	if got := w.sim.Calls("getToken") - minted; got != 1 {
 		t.Errorf("%d tokens were minted, want 1", got)
 	}
 }

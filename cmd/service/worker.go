@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
@@ -18,11 +19,18 @@ import (
 	"github.com/rescindhq/rescind/cmd/config"
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/events/stream"
+	"github.com/rescindhq/rescind/subscriptions/budget"
+	"github.com/rescindhq/rescind/subscriptions/renew"
+	"github.com/rescindhq/rescind/subscriptions/tail"
 )
 
 // changesAtOnce is how many changes a worker applies together at most: with
 // many tenants a larger batch makes fewer calls.
 const changesAtOnce = 1024
+
+// feedBound is how long a feed counts as alive after its last proof of life:
+// two polls of the subscription in a row may go wrong.
+const feedBound = renew.DefaultCheck * 5 / 2
 
 // Worker applies changes, refreshes entries, and answers questions.
 type Worker struct {
@@ -30,6 +38,9 @@ type Worker struct {
 	rdb             redis.UniversalClient
 	filler          *refresh.Filler
 	worker          *refresh.Worker
+	feedBound       time.Duration
+	feeds           *stream.Feeds
+	tails           []*tail.Loop
 	asks, admin     *http.Server
 	asksOn, adminOn net.Listener
 }
@@ -37,11 +48,17 @@ type Worker struct {
 // NewWorker connects and takes its ports. Redis must be set up as promised,
 // unless the configuration allows a stand-in.
 func NewWorker(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Worker, error) {
+	return newWorker(ctx, cfg, log, feedBound)
+}
+
+func newWorker(
+	ctx context.Context, cfg *config.Config, log *slog.Logger, feedBound time.Duration,
+) (*Worker, error) {
 	c, err := newCore(ctx, cfg, log, "worker")
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
-	w := &Worker{core: c}
+	w := &Worker{core: c, feedBound: feedBound}
 	if err := w.open(ctx); err != nil {
 		w.close()
 		return nil, fmt.Errorf("worker: %w", err)
@@ -69,10 +86,19 @@ func (w *Worker) open(ctx context.Context) (err error) {
 	if err := w.checkRedis(ctx); err != nil {
 		return err
 	}
+	shared, err := budget.Open(ctx, w.rdb, budget.NewMetrics(w.metrics), w.log)
+	if err != nil {
+		return fmt.Errorf("redis.url: %w", err)
+	}
+	if err := w.openProviders(shared); err != nil {
+		return err
+	}
+	w.feeds = w.stream.Feeds(stream.FeedOptions{Homes: w.homes(), Bound: w.feedBound, Log: w.log})
+	w.metrics.MustRegister(w.feeds)
 	metrics := refresh.NewMetrics(w.metrics)
 	w.filler, err = refresh.NewFiller(refresh.Config{
 		Redis: w.rdb, Keys: keys, Store: store, Readers: w.readers(), Life: w.cfg.Worker.Life,
-		Later: w.stream, Metrics: metrics, Log: w.log,
+		Lives: w.life, Later: w.stream, Metrics: metrics, Log: w.log,
 	})
 	if err != nil {
 		return fmt.Errorf("worker.life: %w", err)
@@ -82,8 +108,11 @@ func (w *Worker) open(ctx context.Context) (err error) {
 	}
 	w.asks = newServer(ask.New(ask.Config{
 		Filler: w.filler, Token: w.cfg.Worker.Token.Reveal(), Providers: w.providerNames(),
-		Registerer: w.metrics, Log: w.log,
+		Feed: w.feed, Registerer: w.metrics, Log: w.log,
 	}), w.log)
+	if err := w.openTails(); err != nil {
+		return err
+	}
 	w.admin = adminServer(w.metrics, w.checks(), w.log)
 	if w.asksOn, err = listenOn(w.cfg.Worker.Addr, "worker.addr"); err != nil {
 		return err
@@ -105,6 +134,26 @@ func (w *Worker) providerNames() (names []events.Provider) {
 		names = append(names, events.Provider(p.Name))
 	}
 	return names
+}
+
+func (w *Worker) homes() (homes []events.Home) {
+	for _, t := range w.tenants {
+		homes = append(homes, t.Home)
+	}
+	return homes
+}
+
+func (w *Worker) feed(h events.Home) events.FeedState {
+	state, _ := w.feeds.Health(h)
+	return state
+}
+
+// life is short where changes may not reach us.
+func (w *Worker) life(h events.Home) time.Duration {
+	if w.feed(h) != events.FeedAlive {
+		return cache.MinLife
+	}
+	return w.cfg.Worker.Life
 }
 
 // checkRedis refuses a Redis that breaks promises. A stand-in cannot be asked.
@@ -151,7 +200,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		return w.stream.ConsumeChanges(ctx, stream.ConsumeOptions{Batch: changesAtOnce}, w.worker.Apply)
 	})
 	g.Go(func() error { return w.worker.Watch(ctx) })
+	g.Go(func() error { return w.feeds.Run(ctx) })
 	g.Go(func() error { return w.stream.ConsumeRefreshes(ctx, w.cfg.Worker.Fetchers, w.worker.Refresh) })
+	for _, t := range w.tails {
+		g.Go(func() error { return t.Run(ctx) })
+	}
 	g.Go(func() error { return serve(ctx, w.asks, w.asksOn) })
 	g.Go(func() error { return serve(ctx, w.admin, w.adminOn) })
 	err := g.Wait()

@@ -104,6 +104,7 @@ func startWorld(t testing.TB, o options) *world {
 		w.worker = w.startWorker()
 		w.listener = w.startListener()
 		w.subscribed()
+		w.fed(w.worker)
 	}
 	return w
 }

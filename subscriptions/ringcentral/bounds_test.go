@@ -7,21 +7,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/subscriptions"
 )
 
 func TestMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, f := newLimits(), newForeign()
-		for i := range maxLanes {
-			l.close(lane{strconv.Itoa(i), light}, time.Now().Add(time.Minute))
-		}
-		time.Sleep(time.Minute) // simulated
-		open := lane{"next", light}
-		l.close(open, time.Now().Add(time.Minute))
-		if len(l.until) != 1 || l.ask(open) == nil {
-			t.Errorf("%d lanes are remembered, want the one that is closed", len(l.until))
-		}
+		f := newForeign()
 		for i := range foreignMax + 1 {
 			f.remember(events.Subject(strconv.Itoa(i)))
 		}
@@ -40,12 +34,40 @@ func TestRetryAfterMayBeADate(t *testing.T) {
 	})
 }
 
-func TestAPenaltyIsNeverShortened(t *testing.T) {
-	l, w := newLimits(), lane{"1", medium}
-	until := time.Now().Add(time.Hour)
-	l.close(w, until)
-	l.close(w, time.Now().Add(time.Minute))
-	if got := l.until[w]; !got.Equal(until) {
-		t.Errorf("until %s, want %s", got, until)
+func TestSaid(t *testing.T) {
+	for name, c := range map[string]struct {
+		op      operation
+		headers http.Header
+		want    subscriptions.Said
+	}{
+		"nothing": {opFeatures, nil, subscriptions.Said{}},
+		"all": {opFeatures, rates("75", "3", "60"),
+			subscriptions.Said{Limit: 75, Remaining: 3, Told: true, Window: time.Minute}},
+		"none left": {opFeatures, rates("75", "0", "60"),
+			subscriptions.Said{Limit: 75, Told: true, Window: time.Minute}},
+		"none left of a usual limit": {opFeatures, rates("", "0", "30"),
+			subscriptions.Said{Told: true, Window: 30 * time.Second}},
+		"none left, window unknown": {opFeatures, rates("75", "0", ""),
+			subscriptions.Said{Limit: 75, Told: true, Penalty: time.Minute}},
+		"none left of an unknown limit": {opExchange, rates("", "0", "30"),
+			subscriptions.Said{Told: true, Window: 30 * time.Second, Penalty: 30 * time.Second}},
+		"nonsense": {opFeatures, rates("many", "-1", "soon"), subscriptions.Said{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, said(c.op, http.StatusOK, c.headers)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
+}
+
+// rates are the vendor's headers; what is empty is left out.
+func rates(limit, remaining, window string) http.Header {
+	h := http.Header{}
+	for name, value := range map[string]string{"Limit": limit, "Remaining": remaining, "Window": window} {
+		if value != "" {
+			h.Set("X-Rate-Limit-"+name, value)
+		}
+	}
+	return h
 }

@@ -90,29 +90,30 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// send is one request over the network, unless its lane is closed.
+// send is one request over the network, if the budget grants it.
 func (p *Provider) send(ctx context.Context, t token, r request, out any) error {
-	w := lane{t.identity, r.op.group}
-	if err := p.limits.ask(w); err != nil {
-		return err
-	}
 	req, err := p.prepare(ctx, t, r)
 	if err != nil {
 		return err
 	}
+	granted, err := p.take(ctx, t.identity, r.op)
+	if err != nil {
+		return budgeted(r.op, err)
+	}
 	began := time.Now()
 	resp, err := p.http.Do(req)
 	if err != nil {
+		granted.Done(ctx, unanswered(err))
 		return unreached(ctx, r.op, err)
 	}
 	defer resp.Body.Close()
-	p.limits.note(w, resp.StatusCode, resp.Header)
+	granted.Done(ctx, said(r.op, resp.StatusCode, resp.Header))
 	p.log.DebugContext(ctx, "call", slog.String("operation", r.op.name), slog.Int("status", resp.StatusCode),
 		slog.String("request_id", word(resp.Header.Get("RCRequestId"))), slog.Duration("took", time.Since(began)))
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	if later := p.limits.ask(w); later != nil && penalised(resp) {
-		return later
+	if err := penalised(r.op, resp.StatusCode, resp.Header); err != nil {
+		return err
 	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return refusal(r.op, resp.StatusCode, resp.Header, body)
@@ -123,6 +124,9 @@ func (p *Provider) send(ctx context.Context, t token, r request, out any) error 
 	}
 	return decode(r.op, resp.Header, body, out)
 }
+
+// budgeted names the operation that the budget did not grant.
+func budgeted(op operation, err error) error { return fmt.Errorf("ringcentral %s: %w", op.name, err) }
 
 func (p *Provider) prepare(ctx context.Context, t token, r request) (*http.Request, error) {
 	var body io.Reader

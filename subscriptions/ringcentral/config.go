@@ -203,7 +203,7 @@ type Provider struct {
 	http     *http.Client
 	vault    subscriptions.Vault
 	log      *slog.Logger
-	limits   *limits
+	budget   subscriptions.Budget
 	foreign  *foreign
 	together together
 	turn     chan struct{} // one in this process obtains the service token
@@ -224,9 +224,13 @@ func New(cfg Config, deps subscriptions.Deps) (*Provider, error) {
 	if client.Timeout == 0 {
 		client.Timeout = callTimeout
 	}
+	budget := deps.Budget
+	if budget == nil {
+		budget = unlimited{}
+	}
 	return &Provider{
 		cfg: cfg, home: cfg.Home(), http: &client, vault: deps.Vault,
 		log:    deps.Log.With("provider", string(cfg.Name), "tenant", string(cfg.Account)),
-		limits: newLimits(), foreign: newForeign(), turn: make(chan struct{}, 1),
+		budget: budget, foreign: newForeign(), turn: make(chan struct{}, 1),
 	}, nil
 }

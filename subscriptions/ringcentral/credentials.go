@@ -274,7 +274,7 @@ func (p *Provider) store(ctx context.Context, r ring, t token, revision uint64) 
 
 // mintService obtains the service user's token by the JWT grant (jwt-flow.md).
 func (p *Provider) mintService(ctx context.Context) (token, error) {
-	return p.grant(ctx, opToken, lane{"service", auth}, &clientcredentials.Config{
+	return p.grant(ctx, opToken, &clientcredentials.Config{
 		ClientID: p.cfg.ClientID, ClientSecret: p.cfg.ClientSecret.Reveal(), AuthStyle: oauth2.AuthStyleInHeader,
 		TokenURL:       p.cfg.BaseURL + "/restapi/oauth/token",
 		EndpointParams: url.Values{"grant_type": {grantJWT}, "assertion": {p.cfg.JWT.Reveal()}},
@@ -290,7 +290,7 @@ func (p *Provider) mintSubject(ctx context.Context, s events.Subject) (token, er
 	if e.Audience != "" {
 		params.Set("audience", e.Audience)
 	}
-	t, err := p.grant(ctx, opExchange, lane{"exchange", auth}, &clientcredentials.Config{
+	t, err := p.grant(ctx, opExchange, &clientcredentials.Config{
 		ClientID: e.ClientID, ClientSecret: e.ClientSecret.Reveal(), AuthStyle: oauth2.AuthStyleInHeader,
 		TokenURL: e.URL, EndpointParams: params,
 	})
@@ -302,20 +302,24 @@ func (p *Provider) mintSubject(ctx context.Context, s events.Subject) (token, er
 	return t, err
 }
 
-// grant asks a token endpoint, within the limits of the lane.
+// grant asks a token endpoint, as urgently as a reader: more than one fetch
+// may need the token.
 func (p *Provider) grant(
-	ctx context.Context, op operation, w lane, conf *clientcredentials.Config,
+	ctx context.Context, op operation, conf *clientcredentials.Config,
 ) (t token, err error) {
-	client := *p.http
-	client.Transport = tokenTransport{p, w}
-	ctx = context.WithValue(ctx, oauth2.HTTPClient, &client)
+	ctx = cache.WithPurpose(ctx, cache.ForReader)
 	err = retry(ctx, tokenWait, func() error {
-		if err := p.limits.ask(w); err != nil {
-			return err
-		}
-		reply, err := conf.Token(ctx)
+		granted, err := p.take(ctx, "token", op)
 		if err != nil {
-			return p.notGranted(ctx, op, w, err)
+			return budgeted(op, err)
+		}
+		carrier := &tokenTransport{p: p, op: op}
+		client := *p.http
+		client.Transport = carrier
+		reply, err := conf.Token(context.WithValue(ctx, oauth2.HTTPClient, &client))
+		granted.Done(ctx, carrier.said)
+		if err != nil {
+			return p.notGranted(ctx, op, err)
 		}
 		t = readToken(reply)
 		return nil
@@ -325,7 +329,7 @@ func (p *Provider) grant(
 
 // notGranted keeps what the endpoint said as codes; the library's own errors
 // would repeat the reply's body, or the part of it that cannot be read.
-func (p *Provider) notGranted(ctx context.Context, op operation, w lane, err error) error {
+func (p *Provider) notGranted(ctx context.Context, op operation, err error) error {
 	var r *oauth2.RetrieveError
 	var network *url.Error
 	switch {
@@ -334,8 +338,8 @@ func (p *Provider) notGranted(ctx context.Context, op operation, w lane, err err
 	case !errors.As(err, &r):
 		return unreached(ctx, op, errMalformed)
 	}
-	if later := p.limits.ask(w); later != nil && penalised(r.Response) {
-		return later
+	if err := penalised(op, r.Response.StatusCode, r.Response.Header); err != nil {
+		return err
 	}
 	return refusal(op, r.Response.StatusCode, r.Response.Header, r.Body)
 }
@@ -355,14 +359,16 @@ func readToken(reply *oauth2.Token) token {
 	return t
 }
 
-// tokenTransport notes what the token endpoint says of its limits.
+// tokenTransport carries one request to a token endpoint and notes what the
+// reply says of its limits.
 type tokenTransport struct {
 	p    *Provider
-	lane lane
+	op   operation
+	said subscriptions.Said
 }
 
 // RoundTrip adds our name to the request.
-func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("User-Agent", t.p.cfg.UserAgent)
 	base := t.p.http.Transport
@@ -370,8 +376,10 @@ func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		base = http.DefaultTransport
 	}
 	resp, err := base.RoundTrip(r)
-	if err == nil {
-		t.p.limits.note(t.lane, resp.StatusCode, resp.Header)
+	if err != nil {
+		t.said = unanswered(err)
+		return nil, err
 	}
-	return resp, err
+	t.said = said(t.op, resp.StatusCode, resp.Header)
+	return resp, nil
 }

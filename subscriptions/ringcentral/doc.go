@@ -40,9 +40,13 @@
 //
 // # Limits
 //
-// After a 429, and once nothing remains in the window, no call of that group
-// and identity leaves this process until the penalty is over: each call during
-// it would restart it. Such a call returns [*subscriptions.Later] at once.
+// Every call asks the [subscriptions.Budget] first, in the lane of its identity
+// and the vendor's group, and tells it what the reply's headers say. After a
+// 429, or a 503 with Retry-After, the lane is closed until the penalty is over:
+// each call during it would restart it. What is not granted returns
+// [*subscriptions.Later]; only a reading that somebody waits for, or whose first
+// call was made, waits up to half a second. From the second call on a reading is as
+// urgent as a reader's, since what is begun is finished; tokens always are.
 //
 // # Settings
 //

@@ -16,6 +16,7 @@ import (
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/ringcentral"
 )
 
@@ -270,12 +271,28 @@ func open(t testing.TB, c ringcentral.Config) *world {
 
 func openWith(t testing.TB, c ringcentral.Config, v *vendor, rt http.RoundTripper, m *memory) *world {
 	t.Helper()
+	return openOn(t, c, subscriptions.Deps{HTTP: &http.Client{Transport: rt}, Vault: m, Budget: roomy{budget.NewLocal()}}, v)
+}
+
+// roomy has ten times the vendor's usual limits, for tests that make many calls.
+type roomy struct{ *budget.Local }
+
+func (r roomy) Take(
+	ctx context.Context, l subscriptions.Lane, usual subscriptions.Window,
+) (subscriptions.Call, error) {
+	usual.Calls *= 10
+	return r.Local.Take(ctx, l, usual)
+}
+
+func openOn(t testing.TB, c ringcentral.Config, on subscriptions.Deps, v *vendor) *world {
+	t.Helper()
 	log := &journal{}
-	p, err := ringcentral.New(c, subscriptions.Deps{HTTP: &http.Client{Transport: rt}, Vault: m,
-		Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	on.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	p, err := ringcentral.New(c, on)
 	if err != nil {
 		t.Fatalf("new: %v", err)
 	}
+	m, _ := on.Vault.(*memory)
 	w := &world{p, v, m, log}
 	t.Cleanup(func() { noSecret(t, log.String()) })
 	return w

@@ -36,7 +36,7 @@ func (p *Provider) Read(ctx context.Context, ref events.Ref, s cache.Session) (c
 	if ref.Home != p.home || ref.Resource != "" || ref.Validate() != nil || slices.Contains(noID, ref.Subject) {
 		return cache.Answer{}, fmt.Errorf("read %.200q: not an extension of %s", ref.String(), p.home)
 	}
-	a, err := p.read(ctx, ref.Subject, s)
+	a, err := p.read(withErrand(ctx), ref.Subject, s)
 	if errors.Is(err, errSubjectGone) {
 		return notFound(), nil
 	}

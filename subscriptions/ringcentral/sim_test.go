@@ -17,6 +17,7 @@ import (
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/ringcentral"
 	"github.com/rescindhq/rescind/subscriptions/sim"
 )
@@ -62,7 +63,7 @@ func newStage(t *testing.T, opts sim.Options, exchange bool) *stage {
 	}
 	var err error
 	s.Provider, err = ringcentral.New(cfg, subscriptions.Deps{HTTP: &http.Client{Transport: transport},
-		Vault: newMemory(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		Budget: roomy{budget.NewLocal()}, Vault: newMemory(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,182 @@
+package ringcentral_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rescindhq/rescind/cache"
+	"github.com/rescindhq/rescind/subscriptions"
+)
+
+// ledger is a budget that notes who asked, and refuses what it is told to.
+type ledger struct {
+	mu     sync.Mutex
+	asked  []string // "group purpose", in order
+	said   []subscriptions.Said
+	refuse func(group string) error
+}
+
+var purposes = []string{"reader", "change", "upkeep", "sweep"}
+
+func (l *ledger) Take(
+	ctx context.Context, lane subscriptions.Lane, _ subscriptions.Window,
+) (subscriptions.Call, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked = append(l.asked, lane.Identity+" "+lane.Group+" "+purposes[cache.PurposeOf(ctx)])
+	if l.refuse != nil {
+		if err := l.refuse(lane.Group); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+func (l *ledger) Done(_ context.Context, said subscriptions.Said) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said = append(l.said, said)
+}
+
+func openLedger(t *testing.T) (*world, *ledger) {
+	t.Helper()
+	l, v := &ledger{}, newVendor()
+	w := openOn(t, testConfig(), subscriptions.Deps{HTTP: &http.Client{Transport: v}, Vault: newMemory(), Budget: l}, v)
+	full(v)
+	return w, l
+}
+
+// TestWhatIsBegunIsFinished: the first call of a reading goes by its purpose,
+// the others are as urgent as a reader's, and so is the token.
+func TestWhatIsBegunIsFinished(t *testing.T) {
+	w, l := openLedger(t)
+	ctx := cache.WithPurpose(t.Context(), cache.ForSweep)
+	if _, err := w.Read(ctx, subject, newSession(100)); err != nil {
+		t.Fatal(err)
+	}
+	if want := "37439510:token auth reader"; l.asked[0] != want {
+		t.Errorf("first asked %q, want %q", l.asked[0], want)
+	}
+	for _, asked := range l.asked[1:] {
+		if !slices.Contains([]string{"37439510:256440016 light reader", "37439510:256440016 medium reader"}, asked) {
+			t.Errorf("asked %q after a call was granted", asked)
+		}
+	}
+	l.asked = nil
+	if _, err := w.Read(ctx, subject, newSession(100)); err != nil {
+		t.Fatal(err)
+	}
+	for i, asked := range l.asked {
+		if urgent := asked[len(asked)-6:] == "reader"; urgent != (i > 0) {
+			t.Errorf("call %d asked %q", i, asked)
+		}
+	}
+	if len(l.asked) < 2 {
+		t.Errorf("asked %q", l.asked)
+	}
+}
+
+func TestAReaderWaitsALittle(t *testing.T) {
+	for name, c := range map[string]struct {
+		as    cache.Purpose
+		wait  time.Duration // until the budget grants
+		reads bool
+	}{
+		"a reader, soon":       {cache.ForReader, 400 * time.Millisecond, true},
+		"a reader, not soon":   {cache.ForReader, 600 * time.Millisecond, false},
+		"a refresh, soon":      {cache.ForChange, 400 * time.Millisecond, false},
+		"a refresh, at once":   {cache.ForChange, 0, true},
+		"a sweep, in a minute": {cache.ForSweep, time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, l := openLedger(t)
+				if _, err := w.Read(t.Context(), subject, newSession(100)); err != nil { // has a token then
+					t.Fatal(err)
+				}
+				until := time.Now().Add(c.wait)
+				l.refuse = func(group string) error {
+					if time.Now().Before(until) {
+						return &subscriptions.Later{Until: until, Group: group}
+					}
+					return nil
+				}
+				_, err := w.Read(cache.WithPurpose(t.Context(), c.as), subject, newSession(100))
+				var later *subscriptions.Later
+				if c.reads && err != nil || !c.reads && !errors.As(err, &later) {
+					t.Errorf("error %v", err)
+				}
+			})
+		})
+	}
+}
+
+var errAway = errors.New("the account of calls is away")
+
+func TestAnOutageOfTheBudget(t *testing.T) {
+	for name, group := range map[string]string{"for the token": "auth", "for a call": "light"} {
+		t.Run(name, func(t *testing.T) {
+			w, l := openLedger(t)
+			l.refuse = func(of string) error {
+				if of == group {
+					return errAway
+				}
+				return nil
+			}
+			_, err := w.Read(t.Context(), subject, newSession(100))
+			var later *subscriptions.Later
+			if !errors.Is(err, errAway) || errors.As(err, &later) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+// TestEveryCallIsDone: whatever becomes of it, and exactly once.
+func TestEveryCallIsDone(t *testing.T) {
+	for name, c := range map[string]struct {
+		reply http.HandlerFunc
+		want  subscriptions.Said
+	}{
+		"a reply": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Rate-Limit-Limit", "75")
+			w.Header().Set("X-Rate-Limit-Remaining", "74")
+			w.Header().Set("X-Rate-Limit-Window", "60")
+			reply(w, 200, `{"records":[]}`)
+		}, subscriptions.Said{Limit: 75, Remaining: 74, Told: true, Window: time.Minute}},
+		"a 429": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "7")
+			reply(w, 429, `{}`)
+		}, subscriptions.Said{Penalty: 7 * time.Second}},
+		"a refusal": {func(w http.ResponseWriter, _ *http.Request) { reply(w, 403, `{}`) }, subscriptions.Said{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, l := openLedger(t)
+			w.vendor.on(listAt, c.reply)
+			_, _ = w.List(t.Context()) // what it says of the limits is all that counts here
+			if len(l.said) != len(l.asked) || len(l.said) != 2 || l.said[1] != c.want {
+				t.Errorf("asked %q, said %+v, want %+v", l.asked, l.said, c.want)
+			}
+		})
+	}
+}
+
+func TestWhatNeverLeftIsNotCounted(t *testing.T) {
+	l, v := &ledger{}, newVendor()
+	w := openOn(t, testConfig(), subscriptions.Deps{HTTP: &http.Client{Transport: &http.Transport{}},
+		Vault: newMemory(), Budget: l}, v) // nobody listens at port 1
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := w.List(ctx); err == nil {
+		t.Error("no error")
+	}
+	if want := (subscriptions.Said{Unsent: true}); len(l.said) != 1 || l.said[0] != want {
+		t.Errorf("said %+v", l.said)
+	}
+}
