@@ -1,6 +1,7 @@
 package ringcentral
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -26,10 +27,11 @@ var opAllRoles = operation{"listAssignedRoles", medium, http.MethodGet}
 // instead of one call each. A listing is sent after all whom it serves have
 // begun, so it is as fresh as they need.
 type together struct {
-	mu      sync.Mutex
-	reading int     // reads under way
-	pages   int     // of the last listing
-	open    *throng // to which one can still come
+	wait    time.Duration // gathering; a test sets more
+	mu      sync.Mutex    // guards what follows
+	reading int           // reads under way
+	pages   int           // of the last listing
+	open    *throng       // to which one can still come
 }
 
 // throng are reads that go by one listing.
@@ -93,7 +95,7 @@ func (g *together) depart(t *throng) bool {
 // listFor gathers and lists. What goes wrong leaves each to read alone.
 func (p *Provider) listFor(ctx context.Context, t *throng, b *bearer) {
 	defer close(t.done)
-	_ = pause(ctx, gathering) // the others must not wait for one that ends
+	_ = pause(ctx, cmp.Or(p.together.wait, gathering)) // the others must not wait for one that ends
 	if !p.together.depart(t) {
 		return
 	}

@@ -52,6 +52,11 @@ func (s *stage) readAll(t *testing.T, want map[events.Subject]string) {
 func TestManyAreReadTogether(t *testing.T) {
 	const n = 60
 	s, want := crowded(t, n)
+	s.Gather(time.Second) // and those before the crowd are held that long
+	f := sim.Fault{Operation: "listUserAssignedRoles", Kind: sim.Delay, Delay: time.Second}
+	if err := s.rc.Fault(f); err != nil {
+		t.Fatal(err)
+	}
 	s.readAll(t, want)
 	listed, alone := s.rc.Calls("listAssignedRoles"), s.rc.Calls("listUserAssignedRoles")
 	t.Logf("%d reads: %d listings, %d alone", n, listed, alone)
