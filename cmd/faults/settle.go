@@ -82,6 +82,7 @@ func (t *trial) drained(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %d pending, %d unacknowledged, %v", err, p.pending, p.unacked, last)
 	}
+	t.floor.add(p.floor) // whoever polls it may be waiting for an answer of a server that died
 	return t.buried(ctx)
 }
 
