@@ -299,14 +299,21 @@ func (w *world) attach(ctx context.Context) error {
 
 // checkStart wants what the proof takes for granted.
 func (w *world) checkStart(ctx context.Context) error {
-	info, err := w.stream.Info(ctx)
+	var s jetstream.Stream
+	var last error
+	err := await(ctx, drainLimit, "the streams can be asked", func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, tryLimit)
+		defer cancel()
+		info, err := w.stream.Info(ctx)
+		if err == nil {
+			w.dead = info.Dead
+			s, err = w.js.Stream(ctx, stream.Changes)
+		}
+		last = err
+		return err == nil, nil // leaders may still be elected
+	})
 	if err != nil {
-		return err
-	}
-	w.dead = info.Dead
-	s, err := w.js.Stream(ctx, stream.Changes)
-	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", err, last)
 	}
 	if n := s.CachedInfo().Config.Replicas; n != nodes {
 		return fmt.Errorf("the prover is wrong: %s has %d replicas", stream.Changes, n)
