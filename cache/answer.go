@@ -20,6 +20,10 @@ type Answer struct {
 	Tags []events.Tag
 	// Expires is the provider's own end of these rights; zero if none.
 	Expires time.Time
+	// Life is how long such entries must live at least so that the provider's
+	// limits suffice for all who ask; zero if they do at any life. The entry is
+	// given it where that is allowed, and never more than [Ceiling].
+	Life time.Duration
 }
 
 // PartSpec asks for a part: something that several entries of a tenant share,

@@ -26,3 +26,21 @@ func PurposeOf(ctx context.Context) Purpose {
 	p, _ := ctx.Value(purposeKey{}).(Purpose)
 	return p
 }
+
+type callerKey struct{}
+
+// WithCaller names what is fetched under ctx, unless it has a name already: who
+// must wait for a call keeps its turn by asking again under the same name, from
+// whatever process.
+func WithCaller(ctx context.Context, name string) context.Context {
+	if CallerOf(ctx) != "" {
+		return ctx
+	}
+	return context.WithValue(ctx, callerKey{}, name)
+}
+
+// CallerOf is the name that ctx carries; empty if none.
+func CallerOf(ctx context.Context) string {
+	name, _ := ctx.Value(callerKey{}).(string)
+	return name
+}

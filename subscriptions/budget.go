@@ -23,10 +23,11 @@ type Window struct {
 
 // Budget shares the calls that a vendor allows among all processes.
 type Budget interface {
-	// Take asks for one call now, for the purpose that ctx carries. usual is the
-	// vendor's limit until a reply has told another. It does not wait: the error
-	// is a [*Later] with the instant at which the caller's turn comes, or an
-	// outage of what keeps the account.
+	// Take asks for one call now, for the purpose and the caller that ctx carries.
+	// usual is the vendor's limit until a reply has told another. It does not
+	// wait: the error is a [*Later] with the instant at which the caller's turn
+	// comes, or an outage of what keeps the account. The turn is the caller's own:
+	// it is kept for who asks under the same name about that time.
 	Take(ctx context.Context, l Lane, usual Window) (Call, error)
 }
 
@@ -34,6 +35,9 @@ type Budget interface {
 // of it.
 type Call interface {
 	Done(ctx context.Context, said Said)
+	// Life is the shortest life of entries at which the lane has calls enough for
+	// all that were asked for lately; zero if it has no limit.
+	Life() time.Duration
 }
 
 // Said is what a reply told of the limits. The zero value: nothing, and the

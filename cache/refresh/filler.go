@@ -156,7 +156,7 @@ func (f *Filler) peek(ctx context.Context, ref events.Ref) (Result, bool, error)
 // fly makes one fetch for all who wait at the gate. It does not end with the
 // reader who happened to come first.
 func (f *Filler) fly(fl *flight, ref events.Ref, as wish) {
-	ctx, cancel := context.WithTimeout(cache.WithPurpose(f.base, as.purpose), fence.LongestFetch)
+	ctx, cancel := context.WithTimeout(f.errand(ref, as), fence.LongestFetch)
 	defer cancel()
 	defer f.gate.leave(ref, fl)
 	select {
@@ -174,6 +174,11 @@ func (f *Filler) fly(fl *flight, ref events.Ref, as wish) {
 	}
 	f.Metrics.filled(ref.Provider, fl.result, fl.err, time.Since(start))
 	f.log(ctx, ref, fl, time.Since(start))
+}
+
+// errand names the fetch to whoever shares out the provider's calls.
+func (f *Filler) errand(ref events.Ref, as wish) context.Context {
+	return cache.WithCaller(cache.WithPurpose(f.base, as.purpose), string(cache.EntryName(ref)))
 }
 
 func (f *Filler) log(ctx context.Context, ref events.Ref, fl *flight, took time.Duration) {

@@ -136,3 +136,6 @@ func (c *call) Done(ctx context.Context, said subscriptions.Said) {
 			"group", c.lane.Group, "error", err)
 	}
 }
+
+// Life is not known yet.
+func (c *call) Life() time.Duration { return 0 }

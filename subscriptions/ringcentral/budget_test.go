@@ -38,6 +38,8 @@ func (l *ledger) Take(
 	return l, nil
 }
 
+func (l *ledger) Life() time.Duration { return 0 }
+
 func (l *ledger) Done(_ context.Context, said subscriptions.Said) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -121,6 +121,8 @@ func (u unlimited) Take(
 
 func (unlimited) Done(context.Context, subscriptions.Said) {}
 
+func (unlimited) Life() time.Duration { return 0 }
+
 // said reads what a reply tells of the limits. That nothing remains is a
 // penalty only where the window or the limit is not known: else the budget
 // knows when the next call may be made.
