@@ -12,6 +12,9 @@ const (
 	KindRole    = "role"
 	KindGroup   = "group"
 	KindFolder  = "folder"
+	KindFile    = "file"
+	KindRoom    = "room"
+	KindMural   = "mural"
 	KindApp     = "app"
 	KindTenant  = "tenant"
 )
@@ -41,6 +44,15 @@ func GroupTag(id string) Tag { return Tag{KindGroup, id} }
 
 // FolderTag is the tag of everything computed from one folder.
 func FolderTag(id string) Tag { return Tag{KindFolder, id} }
+
+// FileTag is the tag of everything computed from one file.
+func FileTag(id string) Tag { return Tag{KindFile, id} }
+
+// RoomTag is the tag of everything computed from one room.
+func RoomTag(id string) Tag { return Tag{KindRoom, id} }
+
+// MuralTag is the tag of everything computed from one mural.
+func MuralTag(id string) Tag { return Tag{KindMural, id} }
 
 // String is the tag's text.
 func (t Tag) String() string {

@@ -11,6 +11,8 @@ import (
 type Subscription struct {
 	// ID is the provider's.
 	ID string
+	// Want is which of [Registrar.Wanted] it serves; empty if none.
+	Want string
 	// Address is where it delivers.
 	Address string
 	// Active is false once the provider has stopped delivering, for whatever
@@ -27,10 +29,14 @@ type Subscription struct {
 // Registrar keeps the registrations of one tenant.
 // Its errors: [ErrGone], [ErrMisconfigured], [*Later]; any other may pass.
 type Registrar interface {
+	// Wanted names what must be registered, one subscription each; at least one,
+	// always the same.
+	Wanted() []string
 	// List returns what this client has registered.
 	List(context.Context) ([]Subscription, error)
-	// Create registers address; the provider shakes hands before it returns.
-	Create(ctx context.Context, address string) (Subscription, error)
+	// Create registers address for one of Wanted; where the provider shakes hands
+	// it does so before this returns.
+	Create(ctx context.Context, address, want string) (Subscription, error)
 	// Renew prolongs; ErrGone means that a new one is needed.
 	Renew(ctx context.Context, id string) (Subscription, error)
 	// Delete removes; no error if it is gone.

@@ -2,6 +2,7 @@ package subscriptions
 
 import (
 	"context"
+	"time"
 
 	"github.com/rescindhq/rescind/events"
 )
@@ -17,4 +18,9 @@ type Tail interface {
 	//
 	// Its errors: [*Later], [ErrMisconfigured]; any other may pass.
 	Poll(ctx context.Context, cursor []byte) (changes []events.Change, next []byte, err error)
+	// Interval is how often it wants to be polled.
+	Interval() time.Duration
+	// Delay is how long after a change, at most, a poll has told of it while all
+	// goes well; zero if that is not known yet.
+	Delay() time.Duration
 }

@@ -26,11 +26,17 @@ import (
 type Listener struct {
 	*core
 	handler          *listen.Handler
-	keepers          []*renew.Keeper
+	keepers          []kept
 	proofs           *stream.Proofs
 	addresses        []string
 	hooks, admin     *http.Server
 	hooksOn, adminOn net.Listener
+}
+
+// kept are the subscriptions of one tenant.
+type kept struct {
+	events.Home
+	*renew.Keeper
 }
 
 // publisher gives the door what it needs of the stream.
@@ -63,17 +69,22 @@ func (l *Listener) open() (err error) {
 	lc := l.cfg.Listener
 	var doors []listen.Door
 	for _, t := range l.tenants {
+		door, delivers := t.Provider.(subscriptions.Door)
+		registrar, registers := t.Provider.(subscriptions.Registrar)
+		if !delivers || !registers {
+			continue // it is polled
+		}
 		part := subscriptions.AddressPart(lc.AddressKey, t.Home)
-		doors = append(doors, listen.Door{Home: t.Home, Path: part, Door: t.Provider})
+		doors = append(doors, listen.Door{Home: t.Home, Path: part, Door: door})
 		address := listen.Address(lc.PublicURL, t.Home, part)
 		k, err := renew.New(renew.Config{
-			Home: t.Home, Registrar: t.Provider, Address: address, Log: l.log, Registerer: l.metrics,
+			Home: t.Home, Registrar: registrar, Address: address, Log: l.log, Registerer: l.metrics,
 			Alive: l.proven(events.SignPoll),
 		})
 		if err != nil {
 			return err
 		}
-		l.keepers, l.addresses = append(l.keepers, k), append(l.addresses, address)
+		l.keepers, l.addresses = append(l.keepers, kept{t.Home, k}), append(l.addresses, address)
 	}
 	l.handler, err = listen.New(listen.Config{
 		Doors: doors, Publisher: publisher{l.stream}, Registerer: l.metrics, Log: l.log,
@@ -103,8 +114,8 @@ func (l *Listener) Addr() string { return l.hooksOn.Addr().String() }
 // AdminAddr is where it serves health and metrics.
 func (l *Listener) AdminAddr() string { return l.adminOn.Addr().String() }
 
-// Addresses are what is registered at the providers, one for each tenant in
-// the order of the configuration. They are secret: whoever knows one may knock.
+// Addresses are what is registered at the providers, one for each tenant that
+// has webhooks, in the order of the configuration. They are secret: whoever knows one may knock.
 func (l *Listener) Addresses() []string { return l.addresses }
 
 func (l *Listener) checks() []check {
@@ -117,10 +128,10 @@ func (l *Listener) checks() []check {
 // subscribed names the tenants whose subscription does not deliver.
 func (l *Listener) subscribed() error {
 	var missing []string
-	for i, k := range l.keepers {
+	for _, k := range l.keepers {
 		if s := k.State(); !s.Active {
 			why := cmp.Or(s.LastError, "first attempt under way")
-			missing = append(missing, fmt.Sprintf("%s (%s)", l.tenants[i].Home, why))
+			missing = append(missing, fmt.Sprintf("%s (%s)", k.Home, why))
 		}
 	}
 	if len(missing) > 0 {

@@ -61,7 +61,7 @@ func TestSimulatedNoticesArrive(t *testing.T) {
 	b := newBroker(t, natslocal.Options{})
 	rc, p := simulated(t)
 	s := open(t, listen.Config{Publisher: toStream{b.Stream}}, p, nil)
-	if _, err := p.Create(t.Context(), s.url); err != nil {
+	if _, err := p.Create(t.Context(), s.url, "account"); err != nil {
 		t.Fatal(err)
 	}
 	if err := rc.Fault(sim.Fault{Operation: sim.Deliveries, Kind: sim.Duplicate}); err != nil {

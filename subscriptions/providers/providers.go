@@ -11,10 +11,10 @@ import (
 	"github.com/rescindhq/rescind/subscriptions/ringcentral"
 )
 
-// Provider is one tenant at one vendor, as the services use it.
+// Provider is one tenant at one vendor, as the services use it. One that sends
+// notices is a [subscriptions.Door] and a [subscriptions.Registrar] too, one
+// that is polled a [subscriptions.Tail].
 type Provider interface {
-	subscriptions.Door
-	subscriptions.Registrar
 	// Read says what a subject may do. Errors: [*subscriptions.Later],
 	// [subscriptions.ErrMisconfigured]; any other may pass.
 	Read(ctx context.Context, ref events.Ref, s cache.Session) (cache.Answer, error)

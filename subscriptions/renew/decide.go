@@ -1,6 +1,7 @@
 package renew
 
 import (
+	"slices"
 	"time"
 
 	"github.com/rescindhq/rescind/subscriptions"
@@ -32,12 +33,22 @@ type held struct {
 	life time.Duration
 }
 
-// decide says what to do for address.
-func decide(now time.Time, subs []subscriptions.Subscription, address string, h held) action {
+// unwanted are those with our address that serve nothing that is wanted.
+func unwanted(subs []subscriptions.Subscription, address string, wanted []string) (ids []string) {
+	for _, s := range subs {
+		if s.Address == address && !slices.Contains(wanted, s.Want) {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
+// decide says what to do for one that is wanted.
+func decide(now time.Time, subs []subscriptions.Subscription, address, want string, h held) action {
 	a := action{verb: create}
 	for _, s := range subs {
 		switch {
-		case s.Address != address:
+		case s.Address != address || s.Want != want:
 		case !alive(s, now):
 			a.remove = append(a.remove, s.ID)
 		case a.verb == create:

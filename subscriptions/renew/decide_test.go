@@ -15,7 +15,7 @@ var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
 // live, dead and endless make a subscription of ours, with so much life left.
 func live(id string, left time.Duration) subscriptions.Subscription {
-	return subscriptions.Subscription{ID: id, Address: here, Active: true, Expires: noon.Add(left)}
+	return subscriptions.Subscription{ID: id, Want: "account", Address: here, Active: true, Expires: noon.Add(left)}
 }
 
 func dead(id string, left time.Duration) subscriptions.Subscription {
@@ -25,7 +25,7 @@ func dead(id string, left time.Duration) subscriptions.Subscription {
 }
 
 func endless(id string) subscriptions.Subscription {
-	return subscriptions.Subscription{ID: id, Address: here, Active: true}
+	return subscriptions.Subscription{ID: id, Want: "account", Address: here, Active: true}
 }
 
 func TestDecide(t *testing.T) {
@@ -60,7 +60,7 @@ func TestDecide(t *testing.T) {
 		"two, the longest is due":   {list{live("a", 1), live("b", 2)}, held{}, renew, "b", ids{"a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := decide(noon, c.subs, here, c.held)
+			a := decide(noon, c.subs, here, "account", c.held)
 			if a.verb != c.verb || a.best.ID != c.best {
 				t.Errorf("got %s %q, want %s %q", a.verb, a.best.ID, c.verb, c.best)
 			}

@@ -1,10 +1,11 @@
-// Package renew keeps one subscription at a provider alive: the one that
-// delivers to our address.
+// Package renew keeps a tenant's subscriptions at a provider alive: those that
+// deliver to our address, one for each that the provider's [subscriptions.Registrar]
+// wants.
 //
 // # What it promises
 //
 // While [Keeper.Run] runs and the provider answers, there is an active
-// subscription for the address. It is renewed when less than a third of its
+// subscription for each that is wanted. It is renewed when less than a third of its
 // life is left, or less than 24 h if that is later. If it is gone, expired or
 // stopped by the provider, a new one is made and the dead one removed. Of
 // several live ones the longest stays. Renewals do not wait for reminders: a
@@ -16,8 +17,8 @@
 // there and not here. Anything else is tried again after 1 s, then later and
 // later, up to 2 min, with jitter. The list is read again every [Config.Check].
 //
-// Whenever the provider says that the subscription is active, that proves the
-// feed alive ([Config.Alive]), as of when it was asked.
+// Whenever the provider says that all of them are active, that proves the feed
+// alive ([Config.Alive]), as of when it was asked.
 //
 // # What it never does
 //

@@ -51,14 +51,16 @@ func (f *fake) List(context.Context) ([]subscriptions.Subscription, error) {
 	return slices.Clone(f.subs), f.call("list")
 }
 
-func (f *fake) Create(_ context.Context, address string) (subscriptions.Subscription, error) {
+func (f *fake) Wanted() []string { return []string{"account"} }
+
+func (f *fake) Create(_ context.Context, address, want string) (subscriptions.Subscription, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.call("create"); err != nil {
 		return subscriptions.Subscription{}, err
 	}
 	f.made++
-	s := subscriptions.Subscription{ID: fmt.Sprint(f.made), Address: address, Active: true,
+	s := subscriptions.Subscription{ID: fmt.Sprint(f.made), Want: want, Address: address, Active: true,
 		Status: "Active", Expires: time.Now().Add(f.life), Disabled: f.disabled}
 	f.subs = append(f.subs, s)
 	return s, nil

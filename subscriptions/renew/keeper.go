@@ -45,11 +45,12 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// State is what is known of the subscription.
+// State is what is known of the tenant's subscriptions.
 type State struct {
-	// Active: it delivers and has not expired.
+	// Active: all that are wanted deliver and have not expired.
 	Active bool
-	// ID and Expires are the last known; Expires is zero if it has no end.
+	// ID is the last known of the first that is wanted; Expires is when the first
+	// of all ends, zero if none has an end.
 	ID      string
 	Expires time.Time
 	// Disabled lists filters that the provider accepted but does not serve.
@@ -58,7 +59,7 @@ type State struct {
 	LastError string
 }
 
-// Keeper keeps one subscription. Its methods may be used concurrently.
+// Keeper keeps the subscriptions of one tenant. Its methods may be used concurrently.
 type Keeper struct {
 	cfg     Config
 	log     *slog.Logger
@@ -66,15 +67,15 @@ type Keeper struct {
 	running atomic.Bool
 
 	// Of Run alone.
-	held     held
-	retry    *backoff.ExponentialBackOff
-	told     string // the misconfiguration that was logged last
-	disabled []string
-	counted  bool // as active
+	held    map[string]held // by what is wanted
+	retry   *backoff.ExponentialBackOff
+	told    string // the misconfiguration that was logged last
+	counted bool   // as active
 
-	mu      sync.Mutex // guards what follows
-	state   State
-	changed chan struct{} // closed when state changes
+	mu      sync.Mutex                            // guards what follows
+	now     map[string]subscriptions.Subscription // by what is wanted
+	failed  string                                // why the last look went wrong
+	changed chan struct{}                         // closed when one of these changes
 }
 
 // New checks the configuration. It makes no call and starts nothing.
@@ -97,14 +98,15 @@ func New(cfg Config) (*Keeper, error) {
 	}
 	return &Keeper{
 		cfg: cfg, metrics: m, changed: make(chan struct{}),
+		held: map[string]held{}, now: map[string]subscriptions.Subscription{},
 		log: cfg.Log.With("provider", string(cfg.Home.Provider), "tenant", string(cfg.Home.Tenant)),
 		retry: backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstRetry),
 			backoff.WithMultiplier(2), backoff.WithMaxInterval(lastRetry), backoff.WithMaxElapsedTime(0)),
 	}, nil
 }
 
-// Run keeps the subscription until ctx ends, then returns nil. It leaves the
-// subscription in place. To run twice at the same time is an error.
+// Run keeps the subscriptions until ctx ends, then returns nil. It leaves them
+// in place. To run twice at the same time is an error.
 func (k *Keeper) Run(ctx context.Context) error {
 	if !k.running.CompareAndSwap(false, true) {
 		return errors.New("renew: already running")
@@ -126,13 +128,22 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) State() State {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := k.state
-	s.Active = s.Active && (s.Expires.IsZero() || time.Now().Before(s.Expires))
-	s.Disabled = slices.Clone(s.Disabled)
-	return s
+	out := State{Active: true, LastError: k.failed}
+	for _, want := range k.cfg.Registrar.Wanted() {
+		s := k.now[want]
+		out.Active = out.Active && alive(s, time.Now())
+		if out.ID == "" {
+			out.ID = s.ID
+		}
+		if out.Expires.IsZero() || !s.Expires.IsZero() && s.Expires.Before(out.Expires) {
+			out.Expires = s.Expires
+		}
+		out.Disabled = append(out.Disabled, s.Disabled...)
+	}
+	return out
 }
 
-// Wait returns nil once the subscription is active, or why ctx ended, with the
+// Wait returns nil once all are active, or why ctx ended, with the
 // last error there was.
 func (k *Keeper) Wait(ctx context.Context) error {
 	for {
@@ -154,11 +165,11 @@ func (k *Keeper) Wait(ctx context.Context) error {
 	}
 }
 
-// set changes the state and wakes who waits for that.
-func (k *Keeper) set(change func(*State)) {
+// set changes what is known and wakes who waits for that.
+func (k *Keeper) set(change func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	change(&k.state)
+	change()
 	close(k.changed)
 	k.changed = make(chan struct{})
 }
@@ -172,45 +183,68 @@ func (k *Keeper) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a := decide(time.Now(), subs, k.cfg.Address, k.held)
-	k.see(a, asked)
+	wanted := k.cfg.Registrar.Wanted()
+	errs := []error{k.remove(ctx, unwanted(subs, k.cfg.Address, wanted))}
+	for _, want := range wanted {
+		if isLater(errs[len(errs)-1]) {
+			break
+		}
+		errs = append(errs, k.tend(ctx, subs, want, asked))
+	}
+	k.prove(asked)
+	return errors.Join(errs...)
+}
+
+// prove tells that the feed is alive if all that is wanted delivers.
+func (k *Keeper) prove(asked time.Time) {
+	if k.cfg.Alive != nil && k.State().Active {
+		k.cfg.Alive(k.cfg.Home, asked)
+	}
+}
+
+// tend does for one subscription that is wanted what the list asks for.
+func (k *Keeper) tend(ctx context.Context, subs []subscriptions.Subscription, want string, asked time.Time) error {
+	a := decide(asked, subs, k.cfg.Address, want, k.held[want])
+	k.see(want, a)
 	removal := k.remove(ctx, a.remove)
 	if isLater(removal) {
 		return removal
 	}
-	return errors.Join(k.do(ctx, a), removal)
+	return errors.Join(k.do(ctx, want, a), removal)
 }
 
 // see takes over what the list says.
-func (k *Keeper) see(a action, asked time.Time) {
+func (k *Keeper) see(want string, a action) {
 	if a.verb == create {
-		k.lose()
+		k.lose(want)
 		return
 	}
-	if a.best.ID != k.held.id {
-		k.held = held{id: a.best.ID}
+	h := k.held[want]
+	if a.best.ID != h.id {
+		h = held{id: a.best.ID}
 	}
-	if left := time.Until(a.best.Expires); k.held.life == 0 && left >= latest {
-		k.held.life = left
+	if left := time.Until(a.best.Expires); h.life == 0 && left >= latest {
+		h.life = left
 	}
-	k.take(a.best, asked)
+	k.held[want] = h
+	k.take(want, a.best)
 }
 
-func (k *Keeper) lose() { k.set(func(s *State) { s.Active = false }) }
+func (k *Keeper) lose(want string) {
+	k.set(func() {
+		s := k.now[want]
+		s.Active = false
+		k.now[want] = s
+	})
+}
 
-// take makes it the one that is in use, active as of a time.
-func (k *Keeper) take(sub subscriptions.Subscription, asked time.Time) {
-	if len(sub.Disabled) > 0 && !slices.Equal(sub.Disabled, k.disabled) {
+// take makes it the one that is in use.
+func (k *Keeper) take(want string, sub subscriptions.Subscription) {
+	if len(sub.Disabled) > 0 && !slices.Equal(sub.Disabled, k.now[want].Disabled) {
 		k.log.Warn("subscription has filters that are not served", "subscription", sub.ID,
 			"disabled", sub.Disabled)
 	}
-	k.disabled = sub.Disabled
-	k.set(func(s *State) {
-		s.Active, s.ID, s.Expires, s.Disabled = true, sub.ID, sub.Expires, sub.Disabled
-	})
-	if k.cfg.Alive != nil {
-		k.cfg.Alive(k.cfg.Home, asked)
-	}
+	k.set(func() { k.now[want] = sub })
 }
 
 // remove deletes all it can, and none after a rate limit.
@@ -232,35 +266,37 @@ func (k *Keeper) remove(ctx context.Context, ids []string) error {
 }
 
 // do renews or creates. One that is gone when it is renewed is made anew.
-func (k *Keeper) do(ctx context.Context, a action) error {
+func (k *Keeper) do(ctx context.Context, want string, a action) error {
 	switch a.verb {
 	case keep:
 		return nil
 	case renew:
-		asked := time.Now()
 		sub, err := k.cfg.Registrar.Renew(ctx, a.best.ID)
 		if !errors.Is(err, subscriptions.ErrGone) {
-			return k.settle("renewed", sub, asked, err)
+			return k.settle(want, "renewed", sub, err)
 		}
-		k.lose()
+		k.lose(want)
 	}
-	asked := time.Now()
-	sub, err := k.cfg.Registrar.Create(ctx, k.cfg.Address)
-	return k.settle("created", sub, asked, err)
+	sub, err := k.cfg.Registrar.Create(ctx, k.cfg.Address, want)
+	return k.settle(want, "created", sub, err)
 }
 
 // settle takes over what the provider replied.
-func (k *Keeper) settle(outcome string, sub subscriptions.Subscription, asked time.Time, err error) error {
+func (k *Keeper) settle(want, outcome string, sub subscriptions.Subscription, err error) error {
 	if err != nil {
 		return err
 	}
 	if !alive(sub, time.Now()) {
-		k.lose()
+		k.lose(want)
 		return fmt.Errorf("subscription %s is %s but not active: %s", sub.ID, outcome, sub.Status)
 	}
 	k.metrics.count(outcome)
-	k.log.Info("subscription "+outcome, "subscription", sub.ID, "expires", sub.Expires)
-	k.held = held{sub.ID, time.Until(sub.Expires)}
-	k.take(sub, asked)
+	k.log.Info("subscription "+outcome, "subscription", sub.ID, "for", want, "expires", sub.Expires)
+	h := held{id: sub.ID}
+	if !sub.Expires.IsZero() {
+		h.life = time.Until(sub.Expires)
+	}
+	k.held[want] = h
+	k.take(want, sub)
 	return nil
 }

@@ -102,9 +102,9 @@ func TestOneThatIsThereIsTakenOver(t *testing.T) {
 		f := newFake(week)
 		f.made = 7
 		f.subs = []subscriptions.Subscription{
-			{ID: "5", Address: address, Active: true, Expires: time.Now().Add(48 * time.Hour)},
+			{ID: "5", Want: "account", Address: address, Active: true, Expires: time.Now().Add(48 * time.Hour)},
 			{ID: "6", Address: "https://other.example", Expires: time.Now().Add(-time.Hour)},
-			{ID: "7", Address: address, Active: true, Expires: time.Now().Add(36 * time.Hour)},
+			{ID: "7", Want: "account", Address: address, Active: true, Expires: time.Now().Add(36 * time.Hour)},
 		}
 		k := run(t, f, address)
 		defer k.stop()
@@ -162,8 +162,8 @@ func TestARateLimitIsObeyed(t *testing.T) {
 		for _, verb := range []string{"list", "delete", "create", "renew"} {
 			f := newFake(week)
 			f.subs = []subscriptions.Subscription{
-				{ID: "8", Address: address, Active: true, Expires: time.Now().Add(time.Hour)},
-				{ID: "9", Address: address}, {ID: "10", Address: address},
+				{ID: "8", Want: "account", Address: address, Active: true, Expires: time.Now().Add(time.Hour)},
+				{ID: "9", Want: "account", Address: address}, {ID: "10", Want: "account", Address: address},
 			}
 			if verb == "create" {
 				f.subs = nil
@@ -370,4 +370,41 @@ func TestKeepersShareARegistry(t *testing.T) {
 			t.Errorf("tenant %s: %v", tenant, err)
 		}
 	}
+}
+
+// several is a provider that wants more than one.
+type several struct {
+	*fake
+	wanted []string
+}
+
+func (s several) Wanted() []string { return s.wanted }
+
+func TestEachThatIsWantedIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(week)
+		f.made = 9
+		f.subs = []subscriptions.Subscription{
+			{ID: "1", Want: "folder:1", Address: address, Active: true},
+			{ID: "2", Want: "folder:9", Address: address, Active: true}, // watched no longer
+			{ID: "3", Want: "folder:9", Address: "https://other.example", Active: true},
+			{ID: "4", Want: "folder:2", Address: address}, // dead
+		}
+		k := run(t, several{f, []string{"folder:1", "folder:2"}}, address)
+		defer k.stop()
+		synctest.Wait()
+		wantCalls(t, f, "delete 2", "delete 4", "create")
+		if s := k.State(); !s.Active || s.ID != "1" {
+			t.Errorf("state %+v", s)
+		}
+		f.with(func(f *fake) {
+			f.fail["create"] = errors.New("down")
+			f.subs = slices.DeleteFunc(f.subs, func(s subscriptions.Subscription) bool { return s.Want == "folder:2" })
+		})
+		time.Sleep(renew.DefaultCheck * 2)
+		synctest.Wait()
+		if s := k.State(); s.Active || s.LastError != "down" {
+			t.Errorf("one of two is gone: state %+v", s)
+		}
+	})
 }

@@ -14,7 +14,7 @@ import (
 // report tells the state, the log and the metrics how a look went.
 func (k *Keeper) report(err error) {
 	text := k.textOf(err)
-	k.set(func(s *State) { s.LastError = text })
+	k.set(func() { k.failed = text })
 	if active := k.State().Active; active != k.counted {
 		k.counted = active
 		k.metrics.activate(active)
@@ -61,8 +61,10 @@ func (k *Keeper) wait(err error) time.Duration {
 		return k.retry.NextBackOff()
 	}
 	d := about(k.cfg.Check)
-	if s := k.State(); !s.Expires.IsZero() {
-		d = min(d, time.Until(due(s.Expires, k.held.life)))
+	for want, h := range k.held {
+		if s := k.now[want]; s.Active && !s.Expires.IsZero() {
+			d = min(d, time.Until(due(s.Expires, h.life)))
+		}
 	}
 	return max(d, leastWait)
 }

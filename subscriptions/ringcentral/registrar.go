@@ -46,6 +46,12 @@ type subscriptionRequest struct {
 
 const webHook = "WebHook"
 
+// wantAccount is the one subscription that there is to be.
+const wantAccount = "account"
+
+// Wanted is one: its filter covers the whole account.
+func (p *Provider) Wanted() []string { return []string{wantAccount} }
+
 // List returns the webhooks that this app and service user have registered.
 func (p *Provider) List(ctx context.Context) ([]subscriptions.Subscription, error) {
 	var reply struct {
@@ -74,7 +80,7 @@ func (p *Provider) List(ctx context.Context) ([]subscriptions.Subscription, erro
 
 // Create registers the address for all extensions of the account. The vendor
 // shakes hands with it before it replies.
-func (p *Provider) Create(ctx context.Context, address string) (subscriptions.Subscription, error) {
+func (p *Provider) Create(ctx context.Context, address, _ string) (subscriptions.Subscription, error) {
 	body := p.wanted()
 	body.DeliveryMode = &deliveryMode{
 		Transport: webHook, Address: address, Verification: p.cfg.VerificationTokens[0].Reveal(),
@@ -139,7 +145,7 @@ func (s subscription) ours() (subscriptions.Subscription, error) {
 		status += ": " + clip(s.Blacklisted.Reason)
 	}
 	out := subscriptions.Subscription{
-		ID: s.ID, Address: s.DeliveryMode.Address, Active: s.Status == "Active", Status: status, Expires: expires,
+		ID: s.ID, Want: wantAccount, Address: s.DeliveryMode.Address, Active: s.Status == "Active", Status: status, Expires: expires,
 	}
 	for _, d := range s.DisabledFilters {
 		out.Disabled = append(out.Disabled, clip(d.Filter)+": "+word(d.Reason))

@@ -50,6 +50,12 @@ type listedRole struct {
 	Permissions []reference `json:"permissions"` // most lists leave them out
 }
 
+// Interval is how often the roles are looked at.
+func (p *Provider) Interval() time.Duration { return time.Minute }
+
+// Delay is an interval, the tenth that it may be longer, and a slow call.
+func (p *Provider) Delay() time.Duration { return p.Interval()*11/10 + callTimeout }
+
 // Poll finds roles that were edited, added or deleted: RingCentral sends no notice
 // of that. Several are one change, which names them all; if they are too many to
 // be named, or the cursor cannot be read, it names the tenant. It makes one call
