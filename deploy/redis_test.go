@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +17,8 @@ import (
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/cache/fence"
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 )
 
 var home = events.Home{Provider: "ringcentral", Tenant: "37439510"}
@@ -127,6 +130,7 @@ func TestWorkerMayDoItsWork(t *testing.T) {
 		}
 	}
 	loseAnIndex(t, store, worker, ref)
+	shareCalls(t, worker)
 }
 
 // fill stores an entry or part by begin and commit; before, it takes a lease
@@ -166,6 +170,34 @@ func loseAnIndex(t *testing.T, store *fence.Store, worker *redis.Client, ref eve
 	in, err := store.Invalidate(t.Context(), home, events.TenantTag)
 	if err != nil || !in.Drained {
 		t.Errorf("invalidate with a lost index: %+v, %v", in, err)
+	}
+}
+
+// shareCalls goes through the budget: one call that is granted, one that must
+// wait, a reply that tells all there is to tell, and what an operator looks at.
+func shareCalls(t *testing.T, worker *redis.Client) {
+	t.Helper()
+	ctx := cache.WithCaller(t.Context(), "e:42")
+	b, err := budget.Open(ctx, worker, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lane := subscriptions.Lane{Provider: home.Provider, Identity: "37439510:42", Group: "light"}
+	usual := subscriptions.Window{Calls: 1, Length: time.Minute}
+	c, err := b.Take(ctx, lane, usual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // as a newcomer, and as one that waits
+		var later *subscriptions.Later
+		if _, err := b.Take(ctx, lane, usual); !errors.As(err, &later) {
+			t.Errorf("a second call: %v", err)
+		}
+	}
+	c.Done(ctx, subscriptions.Said{Limit: 9, Window: 2 * time.Minute, Told: true, Penalty: time.Hour})
+	all, err := b.Standings(ctx, home.Provider)
+	if err != nil || len(all) != 1 || all[0].Used != 9 || all[0].Closed.IsZero() {
+		t.Errorf("the lane stands as %+v, %v", all, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package subscriptions
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/rescindhq/rescind/events"
@@ -53,4 +54,51 @@ type Said struct {
 	Told      bool
 	// Penalty is how long no call may be made; zero for none.
 	Penalty time.Duration
+}
+
+// Share is the percentage of a limit that may go into keeping alive what is
+// read; the rest is for changes, polls, sweeps and what is shared.
+const Share = 80
+
+// The tokens that can be read with. Limits count by the identity whose it is.
+const (
+	OwnToken     = "the subject's own token"
+	ServiceToken = "service token"
+)
+
+// Cost is what it takes to read a subject anew, as an entry in use must be once
+// in its life.
+type Cost struct {
+	// Basis is how it is learnt, in the entries' word; As is [OwnToken] or
+	// [ServiceToken].
+	Basis, As string
+	// Calls of one reading, at least one; each group stands once.
+	Calls []GroupCalls
+	// Shared says what is fetched besides, once for all subjects, and counted
+	// nowhere here; empty if nothing.
+	Shared string
+	// Longest is the life that an entry is sure to have if it rests on something
+	// shared, with which it ends; zero: any.
+	Longest time.Duration
+}
+
+// GroupCalls are calls that share a limit: the vendor's usual one.
+type GroupCalls struct {
+	Group  string
+	Window Window
+	Calls  int
+}
+
+// Carries is how many subjects one identity can keep alive with entries of that
+// life, out of [Share] percent of its limits.
+func (c Cost) Carries(life time.Duration) int {
+	if c.Longest > 0 {
+		life = min(life, c.Longest)
+	}
+	least := math.MaxInt
+	for _, g := range c.Calls {
+		calls := int64(Share*g.Window.Calls) * life.Milliseconds() / max(1, g.Window.Length.Milliseconds()) / 100
+		least = min(least, int(calls)/g.Calls)
+	}
+	return least
 }

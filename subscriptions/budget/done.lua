@@ -1,19 +1,17 @@
 -- Learns what became of a call.
 --
--- ARGV  1 id of the call   2 when it was granted
---       3 usual calls, 0 no limit   4 usual window   5 longest call
---       6 1 if it was never sent
---       7 limit, 8 window, as told; 0 not   9 remaining, -1 not told
---       10 penalty, 0 none
+-- ARGV  7 id of the call   8 when it was granted   9 1 if it was never sent
+--       10 limit, 11 window, as told; 0 not   12 remaining, -1 not told
+--       13 penalty, 0 none
 
-local id, longest = ARGV[1], tonumber(ARGV[5])
-if ARGV[6] == '1' then
+local id = ARGV[7]
+if ARGV[9] == '1' then
   redis.call('ZREM', log, id)
   return 0
 end
-local l = lane(tonumber(ARGV[3]), tonumber(ARGV[4]))
-local limit, window, remaining = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local penalty, news = tonumber(ARGV[10]), false
+local l = lane(ARGV[1], ARGV[2])
+local limit, window, remaining = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local penalty, news = tonumber(ARGV[13]), false
 
 -- Another window: each call takes up its slot for so much longer, or less.
 if window > 0 and window ~= l.window then
@@ -29,7 +27,7 @@ put(id, now + l.window)
 -- call arrived was made by somebody else with the same identity, no later than
 -- now.
 if remaining >= 0 and l.calls > 0 then
-  local ours = redis.call('ZCOUNT', log, '(' .. fmt(math.min(now, tonumber(ARGV[2]))), '+inf')
+  local ours = redis.call('ZCOUNT', log, '(' .. fmt(math.min(now, tonumber(ARGV[8]))), '+inf')
   local others = l.calls - remaining - ours
   if others > 1000 then
     l.closed, news = math.max(l.closed, now + l.window), true

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/cache/cachetest"
 	"github.com/rescindhq/rescind/subscriptions"
@@ -20,19 +22,35 @@ var (
 
 func perMinute(n int) subscriptions.Window { return subscriptions.Window{Calls: n, Length: minute} }
 
-// bench is a budget on a stand-in whose clock the test drives.
+// bench is a budget on a Redis whose clock the test drives.
 type bench struct {
 	*budget.Shared
 	cachetest.DB
-	t   testing.TB
-	now time.Time // the stand-in's
+	t    testing.TB
+	now  time.Time // the Redis's
+	open func() *budget.Shared
 }
 
+// start is what the clock of a bench says at first.
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// newBench is a bench on a stand-in.
 func newBench(t testing.TB) *bench {
 	t.Helper()
-	b := &bench{DB: cachetest.StandIn(t), t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
-	b.Mini.SetTime(b.now)
-	b.Shared = another(t, b.DB)
+	b := &bench{DB: cachetest.StandIn(t), t: t, now: start}
+	b.open = func() *budget.Shared { return another(t, b.DB) }
+	b.pass(0)
+	b.Shared = b.open()
+	return b
+}
+
+// drivenBench is a bench on a real Redis, where the clock is a key.
+func drivenBench(t testing.TB) *bench {
+	t.Helper()
+	b := &bench{DB: cachetest.Redis(t), t: t, now: start}
+	b.open = func() *budget.Shared { return driven(t, b.UniversalClient) }
+	b.pass(0)
+	b.Shared = b.open()
 	return b
 }
 
@@ -46,22 +64,58 @@ func another(t testing.TB, db cachetest.DB) *budget.Shared {
 	return b
 }
 
+// driven is another's, whose clock is a key.
+func driven(t testing.TB, rdb redis.UniversalClient) *budget.Shared {
+	t.Helper()
+	b, err := budget.OpenDriven(t.Context(), rdb, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// setClock sets the clock of a driven Redis.
+func setClock(ctx context.Context, rdb redis.UniversalClient, now time.Time) error {
+	us := now.UnixMicro()
+	_, err := rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.Del(ctx, budget.Clock)
+		p.RPush(ctx, budget.Clock, us/1e6, us%1e6)
+		return nil
+	})
+	return err
+}
+
 // pass lets time pass; back in time no key grows younger.
 func (b *bench) pass(d time.Duration) {
 	b.now = b.now.Add(d)
+	if b.Mini == nil {
+		if err := setClock(b.t.Context(), b, b.now); err != nil {
+			b.t.Fatal(err)
+		}
+		return
+	}
 	b.Mini.SetTime(b.now)
 	if d > 0 {
 		b.Mini.FastForward(d)
 	}
 }
 
-// ask takes a call for a purpose; wait is how long until the caller's turn.
+// ask takes a call for a purpose, always as the same caller; wait is how long
+// until its turn.
 func ask(
 	t testing.TB, b subscriptions.Budget, p cache.Purpose, usual subscriptions.Window,
 ) (c subscriptions.Call, wait time.Duration) {
 	t.Helper()
+	return askAs(cache.WithCaller(t.Context(), "somebody"), t, b, p, usual)
+}
+
+// askAs takes a call as the caller that ctx names, if any.
+func askAs(
+	ctx context.Context, t testing.TB, b subscriptions.Budget, p cache.Purpose, usual subscriptions.Window,
+) (c subscriptions.Call, wait time.Duration) {
+	t.Helper()
 	before := time.Now()
-	c, err := b.Take(cache.WithPurpose(t.Context(), p), lane, usual)
+	c, err := b.Take(cache.WithPurpose(ctx, p), lane, usual)
 	var later *subscriptions.Later
 	switch {
 	case errors.As(err, &later) && c == nil && later.Group == lane.Group:
@@ -89,7 +143,9 @@ func granted(t testing.TB, b subscriptions.Budget, p cache.Purpose, usual subscr
 
 // refused asks for a call that must not be granted, and returns how long it is
 // until the caller's turn.
-func refused(t testing.TB, b subscriptions.Budget, p cache.Purpose, usual subscriptions.Window) time.Duration {
+func refused(
+	t testing.TB, b subscriptions.Budget, p cache.Purpose, usual subscriptions.Window,
+) time.Duration {
 	t.Helper()
 	c, wait := ask(t, b, p, usual)
 	if c != nil {

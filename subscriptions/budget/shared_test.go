@@ -35,14 +35,16 @@ func TestOnEveryRedis(t *testing.T) {
 		end(more, subscriptions.Said{Unsent: true})
 		more = granted(t, one, cache.ForReader, perMinute(5), 2)
 		end(more[:1], subscriptions.Said{Penalty: 3 * minute})
-		about(t, "a call during the penalty", refused(t, two, cache.ForReader, perMinute(5)), 3*minute-5*time.Second)
+		wait := refused(t, two, cache.ForReader, perMinute(5))
+		about(t, "a call during the penalty", wait, 3*minute-5*time.Second)
 		keys, err := db.Keys(t.Context(), "*").Result()
 		if err != nil || len(keys) == 0 {
 			t.Fatalf("keys %v, %v", keys, err)
 		}
 		for _, k := range keys {
 			ttl, err := db.PTTL(t.Context(), k).Result()
-			if err != nil || ttl <= 0 || ttl > 25*time.Hour || !strings.HasPrefix(k, "budget:{ringcentral:37439510%3A256440016}:") {
+			ours := strings.HasPrefix(k, "budget:{ringcentral:37439510%3A256440016}:")
+			if err != nil || ttl <= 0 || ttl > 25*time.Hour || !ours {
 				t.Errorf("key %s expires in %s, %v", k, ttl, err)
 			}
 		}
@@ -60,6 +62,29 @@ func TestASlotIsTakenUntilAWindowAfterTheReply(t *testing.T) {
 	b.pass(time.Microsecond)
 	granted(t, b, cache.ForReader, perMinute(2), 2)
 	refused(t, b, cache.ForReader, perMinute(2))
+}
+
+// TestTheVendorCountsUntilTheReply: a call may be counted when its reply is on
+// the way, so its slot frees a window after the reply and not after the asking.
+func TestTheVendorCountsUntilTheReply(t *testing.T) {
+	b := newBench(t)
+	v := &vendor{limit: perMinute(1)}
+	calls := granted(t, b, cache.ForReader, perMinute(1), 1)
+	b.pass(29 * time.Second)
+	said := v.arrive(29 * time.Second)
+	b.pass(time.Second)
+	end(calls, said)
+	for now := 30 * time.Second; v.calls < 2 && now < 3*minute; now += time.Second {
+		if c, _ := ask(t, b, cache.ForReader, perMinute(1)); c != nil {
+			if said := v.arrive(now); said.Penalty > 0 || now != 90*time.Second {
+				t.Errorf("granted at %s, the vendor says %+v", now, said)
+			}
+		}
+		b.pass(time.Second)
+	}
+	if v.calls != 2 || v.refused > 0 {
+		t.Errorf("%d calls counted, %d refused", v.calls, v.refused)
+	}
 }
 
 func TestACallThatNeverComesBack(t *testing.T) {
@@ -174,8 +199,8 @@ func TestOrder(t *testing.T) {
 func TestAWaiterThatDoesNotComeIsForgotten(t *testing.T) {
 	b := newBench(t)
 	end(granted(t, b, cache.ForReader, perMinute(3), 3), subscriptions.Said{})
-	for range 3 {
-		refused(t, b, cache.ForReader, perMinute(3))
+	for range 3 { // without a name: nobody can come back
+		askAs(t.Context(), t, b, cache.ForReader, perMinute(3))
 	}
 	b.pass(minute) // it is the readers' turn
 	refused(t, b, cache.ForChange, perMinute(3))
@@ -184,19 +209,19 @@ func TestAWaiterThatDoesNotComeIsForgotten(t *testing.T) {
 }
 
 func TestTurnsAreOneAfterTheOther(t *testing.T) {
-	b := newBench(t)
+	b := drivenBench(t)
 	for range 3 {
 		end(granted(t, b, cache.ForReader, perMinute(3), 1), subscriptions.Said{})
 		b.pass(10 * time.Second)
 	}
 	for i, want := range []time.Duration{30, 40, 50, 90, 100, 110, 150} {
-		wait := refused(t, b, cache.ForReader, perMinute(3))
+		_, wait := askAs(t.Context(), t, b, cache.ForReader, perMinute(3))
 		if got := wait.Truncate(time.Second); got != want*time.Second {
 			t.Errorf("turn %d in %s, want %s", i, got, want*time.Second)
 		}
 	}
 	for range 1000 {
-		if wait := refused(t, b, cache.ForReader, perMinute(3)); wait > 10*minute+time.Second {
+		if _, wait := askAs(t.Context(), t, b, cache.ForReader, perMinute(3)); wait > 10*minute+time.Second {
 			t.Fatalf("turn in %s", wait)
 		}
 	}

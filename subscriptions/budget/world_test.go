@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"testing"
+	"strconv"
 	"time"
 
 	"github.com/rescindhq/rescind/cache"
@@ -13,13 +13,14 @@ import (
 )
 
 // world runs on simulated time alone: events in their order, vendors that count
-// exactly, and the stand-in's clock, which may be stepped back.
+// exactly, and Redis's clock, which may be stepped back.
 type world struct {
 	*bench
 	rng    *rand.Rand
 	at     time.Duration // since the beginning
 	queue  agenda
 	shared []subscriptions.Budget // of the processes
+	born   int                    // callers
 }
 
 type event struct {
@@ -39,11 +40,10 @@ func (e *agenda) Pop() any {
 	return last
 }
 
-func newWorld(t testing.TB, seed uint64, processes int) *world {
-	t.Helper()
-	w := &world{bench: newBench(t), rng: rand.New(rand.NewPCG(seed, 0))}
+func newWorld(b *bench, seed uint64, processes int) *world {
+	w := &world{bench: b, rng: rand.New(rand.NewPCG(seed, 0))}
 	for range processes {
-		w.shared = append(w.shared, another(t, w.DB))
+		w.shared = append(w.shared, b.open())
 	}
 	return w
 }
@@ -92,6 +92,7 @@ func (v *vendor) arrive(at time.Duration) subscriptions.Said {
 // caller asks for one call after the other, as soon as it may.
 type caller struct {
 	w       *world
+	name    string // of one life; zero: not born yet
 	v       *vendor
 	lane    subscriptions.Lane
 	usual   subscriptions.Window
@@ -100,13 +101,16 @@ type caller struct {
 	lost    float64       // the share of calls after which the caller dies, and is born again
 	unsent  float64
 	granted int
-	waited  time.Duration // the longest wait for a call that was granted
-	since   time.Duration
+	then    func(subscriptions.Call) // after a call that was granted; nil: it asks for the next
 }
 
 func (c *caller) ask() {
 	w := c.w
-	ctx := cache.WithPurpose(w.t.Context(), c.purpose)
+	if c.name == "" {
+		w.born++
+		c.name = strconv.Itoa(w.born)
+	}
+	ctx := cache.WithCaller(cache.WithPurpose(w.t.Context(), c.purpose), c.name)
 	before := time.Now()
 	got, err := w.shared[w.rng.IntN(len(w.shared))].Take(ctx, c.lane, c.usual)
 	var later *subscriptions.Later
@@ -117,16 +121,16 @@ func (c *caller) ask() {
 		w.t.Fatal(err)
 	default:
 		c.granted++
-		c.waited = max(c.waited, w.at-c.since)
 		c.send(got)
 	}
 }
 
 func (c *caller) send(got subscriptions.Call) {
 	w := c.w
-	again := func() {
-		c.since = w.at
-		c.ask()
+	again := c.ask
+	if c.then != nil {
+		again = func() {}
+		c.then(got)
 	}
 	if w.rng.Float64() < c.unsent {
 		got.Done(context.Background(), subscriptions.Said{Unsent: true})
@@ -137,7 +141,9 @@ func (c *caller) send(got subscriptions.Call) {
 	w.in(w.upTo(c.latency), func() {
 		said := c.v.arrive(w.at)
 		w.in(w.upTo(c.latency), func() {
-			if !lost {
+			if lost {
+				c.name = ""
+			} else {
 				got.Done(context.Background(), said)
 			}
 			again()
