@@ -29,13 +29,9 @@ func PurposeOf(ctx context.Context) Purpose {
 
 type callerKey struct{}
 
-// WithCaller names what is fetched under ctx, unless it has a name already: who
-// must wait for a call keeps its turn by asking again under the same name, from
-// whatever process.
+// WithCaller names what is fetched under ctx: who must wait for a call keeps its
+// turn by asking again under the same name, from whatever process.
 func WithCaller(ctx context.Context, name string) context.Context {
-	if CallerOf(ctx) != "" {
-		return ctx
-	}
 	return context.WithValue(ctx, callerKey{}, name)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rescindhq/rescind/events/natslocal"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/listen"
 	"github.com/rescindhq/rescind/subscriptions/ringcentral"
 	"github.com/rescindhq/rescind/subscriptions/sim"
@@ -47,7 +48,7 @@ func simulated(t *testing.T) (*sim.RingCentral, *ringcentral.Provider) {
 		Account: home.Tenant, BaseURL: api.URL, ClientID: "rescind-dev",
 		ClientSecret: secret("rescind-dev-secret"), JWT: secret("sim-service-jwt"),
 		VerificationTokens: []subscriptions.Secret{secret(token)},
-	}, subscriptions.Deps{HTTP: &http.Client{Transport: transport}, Vault: oneToken{},
+	}, subscriptions.Deps{HTTP: &http.Client{Transport: transport}, Vault: oneToken{}, Budget: budget.NewLocal(),
 		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

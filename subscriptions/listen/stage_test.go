@@ -22,6 +22,7 @@ import (
 	"github.com/rescindhq/rescind/events/natslocal"
 	"github.com/rescindhq/rescind/events/stream"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/listen"
 	"github.com/rescindhq/rescind/subscriptions/ringcentral"
 )
@@ -58,7 +59,7 @@ func ringCentralOf(t testing.TB, h events.Home, token string) *ringcentral.Provi
 		Name: h.Provider, Account: h.Tenant, BaseURL: "http://127.0.0.1:1", ClientID: "c",
 		ClientSecret: secret("s"),
 		JWT:          secret("j"), VerificationTokens: []subscriptions.Secret{secret(token)},
-	}, subscriptions.Deps{HTTP: http.DefaultClient, Vault: noVault{}, Log: slog.New(slog.DiscardHandler)})
+	}, subscriptions.Deps{HTTP: http.DefaultClient, Vault: noVault{}, Budget: budget.NewLocal(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/listen"
 	"github.com/rescindhq/rescind/subscriptions/renew"
 	"github.com/rescindhq/rescind/subscriptions/ringcentral"
@@ -76,7 +77,7 @@ func newStage(t *testing.T, o sim.Options) *stage {
 	s.provider, err = ringcentral.New(ringcentral.Config{
 		Account: home.Tenant, BaseURL: api.URL, ClientID: "rescind-dev", ClientSecret: secret("rescind-dev-secret"),
 		JWT: secret("sim-service-jwt"), VerificationTokens: []subscriptions.Secret{secret("0123456789abcdef")},
-	}, subscriptions.Deps{HTTP: &http.Client{Transport: transport}, Log: log,
+	}, subscriptions.Deps{HTTP: &http.Client{Transport: transport}, Budget: budget.NewLocal(), Log: log,
 		Vault: &vault{kept: map[string][]byte{}}})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/client"
 )
 
 func TestMemoryIsBounded(t *testing.T) {
@@ -36,7 +37,7 @@ func TestRetryAfterMayBeADate(t *testing.T) {
 
 func TestSaid(t *testing.T) {
 	for name, c := range map[string]struct {
-		op      operation
+		op      client.Op
 		headers http.Header
 		want    subscriptions.Said
 	}{

@@ -17,10 +17,20 @@ import (
 // ledger is a budget that notes who asked, and refuses what it is told to.
 type ledger struct {
 	mu     sync.Mutex
-	asked  []string // "group purpose", in order
+	asked  []string // "identity group purpose", in order
+	as     []string // the callers' names, likewise
 	said   []subscriptions.Said
 	refuse func(group string) error
+	life   map[string]time.Duration // by group
 }
+
+// charge is a call that was granted.
+type charge struct {
+	*ledger
+	group string
+}
+
+func (c charge) Life() time.Duration { return c.life[c.group] }
 
 var purposes = []string{"reader", "change", "upkeep", "sweep"}
 
@@ -30,15 +40,14 @@ func (l *ledger) Take(
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked = append(l.asked, lane.Identity+" "+lane.Group+" "+purposes[cache.PurposeOf(ctx)])
+	l.as = append(l.as, cache.CallerOf(ctx))
 	if l.refuse != nil {
 		if err := l.refuse(lane.Group); err != nil {
 			return nil, err
 		}
 	}
-	return l, nil
+	return charge{l, lane.Group}, nil
 }
-
-func (l *ledger) Life() time.Duration { return 0 }
 
 func (l *ledger) Done(_ context.Context, said subscriptions.Said) {
 	l.mu.Lock()
@@ -81,6 +90,39 @@ func TestWhatIsBegunIsFinished(t *testing.T) {
 	}
 	if len(l.asked) < 2 {
 		t.Errorf("asked %q", l.asked)
+	}
+}
+
+// TestEachCallHasATurn of its own: those of one reading that are made at the
+// same time do not share it.
+func TestEachCallHasATurn(t *testing.T) {
+	w, l := openLedger(t)
+	ctx := cache.WithCaller(t.Context(), "e:42")
+	if _, err := w.Read(ctx, subject, newSession(100)); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(l.as)
+	want := []string{"e:42 getToken", "e:42 listPermissions", "e:42 listUserAssignedRoles",
+		"e:42 readAuthorizationProfile", "e:42 readUserRole"}
+	if got := slices.Compact(l.as); !slices.Equal(got, want) {
+		t.Errorf("called as %q, want %q", got, want)
+	}
+}
+
+// TestAnAnswerSaysHowLongItMustLive: as the scarcest of its calls does.
+func TestAnAnswerSaysHowLongItMustLive(t *testing.T) {
+	for _, life := range []map[string]time.Duration{
+		nil,
+		{"light": 20 * time.Second},
+		{"light": 20 * time.Second, "medium": 90 * time.Second},
+		{"light": 300 * time.Second, "medium": 90 * time.Second},
+	} {
+		w, l := openLedger(t)
+		l.life = life
+		a, err := w.Read(t.Context(), subject, newSession(100))
+		if want := max(life["light"], life["medium"]); err != nil || a.Life != want {
+			t.Errorf("lanes %v: life %s, want %s; %v", life, a.Life, want, err)
+		}
 	}
 }
 

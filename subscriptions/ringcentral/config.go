@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/client"
 )
 
 // Defaults and bounds.
@@ -24,8 +24,12 @@ const (
 	// public API description of August 2026, createSubscription).
 	MinLife = 2 * time.Minute
 	MaxLife = 315360000 * time.Second
-
-	callTimeout = 20 * time.Second
+	// The roles are looked at once in DefaultRolePoll, unless told otherwise:
+	// not more often than MinRolePoll, for a look costs calls, and not more seldom
+	// than MaxRolePoll.
+	DefaultRolePoll = time.Minute
+	MinRolePoll     = 10 * time.Second
+	MaxRolePoll     = time.Hour
 )
 
 // Config is one OAuth client at RingCentral, for one account.
@@ -47,7 +51,9 @@ type Config struct {
 	Exchange *ExchangeConfig
 	// SubscriptionLife is asked for at creation and renewal.
 	SubscriptionLife time.Duration
-	UserAgent        string
+	// RolePoll is how often the roles are looked at; default [DefaultRolePoll].
+	RolePoll  time.Duration
+	UserAgent string
 }
 
 // ExchangeConfig is the customer's OAuth token-exchange endpoint (RFC 8693):
@@ -59,46 +65,76 @@ type ExchangeConfig struct {
 	Audience     string // optional
 }
 
-// Validate names the field at fault and the remedy.
+// Validate names the settings at fault, each as a [*subscriptions.SettingError],
+// and the remedies.
 func (c Config) Validate() error {
 	c = c.withDefaults()
+	err := errors.Join(
+		c.checkAccount(),
+		c.checkBaseURL(),
+		given("client_id", c.ClientID != ""),
+		given("client_secret", !c.ClientSecret.Empty()),
+		within("subscription_life", c.SubscriptionLife, MinLife, MaxLife),
+		within("role_poll", c.RolePoll, MinRolePoll, MaxRolePoll),
+		given("jwt", !c.JWT.Empty()),
+		checkTokens(c.VerificationTokens),
+		c.Exchange.validate(),
+	)
+	if err != nil {
+		return fmt.Errorf("ringcentral: %w", err)
+	}
+	return nil
+}
+
+func (c Config) checkAccount() error {
 	if err := c.Home().Validate(); err != nil {
-		return fmt.Errorf("ringcentral config: Name or Account: %w", err)
+		return wrong("id", "%w", err)
 	}
 	if strings.Trim(string(c.Account), "0123456789") != "" {
-		return fmt.Errorf("ringcentral config: Account %q: give the numeric account id", c.Account)
+		return wrong("id", "must be the numeric id of the account; got %.40q", c.Account)
 	}
-	if err := checkURL("BaseURL", c.BaseURL); err != nil {
+	return nil
+}
+
+func (c Config) checkBaseURL() error {
+	if err := checkURL("base_url", c.BaseURL); err != nil {
 		return err
 	}
 	if u, _ := url.Parse(c.BaseURL); strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return fmt.Errorf("ringcentral config: BaseURL %q: give scheme and host only", c.BaseURL)
+		return wrong("base_url", "must be scheme and host only")
 	}
-	if c.ClientID == "" || c.ClientSecret.Empty() {
-		return errors.New("ringcentral config: ClientID, ClientSecret: give the app's credentials")
-	}
-	if c.JWT.Empty() {
-		return errors.New("ringcentral config: JWT: give the credential of a service user")
-	}
-	if c.SubscriptionLife < MinLife || c.SubscriptionLife > MaxLife {
-		return fmt.Errorf("ringcentral config: SubscriptionLife %s: give %s to %s",
-			c.SubscriptionLife, MinLife, MaxLife)
-	}
-	if err := checkTokens(c.VerificationTokens); err != nil {
-		return err
-	}
-	return c.Exchange.validate()
+	return nil
 }
 
 func (e *ExchangeConfig) validate() error {
-	if e == nil {
+	switch {
+	case e == nil:
+		return nil
+	case e.URL == "":
+		return wrong("token_exchange.url", "must be given with the other settings of token_exchange")
+	}
+	return errors.Join(
+		checkURL("token_exchange.url", e.URL),
+		given("token_exchange.client_id", e.ClientID != ""),
+		given("token_exchange.client_secret", !e.ClientSecret.Empty()),
+	)
+}
+
+// wrong says what is wrong with a setting.
+func wrong(name, format string, args ...any) error {
+	return &subscriptions.SettingError{Name: name, Err: fmt.Errorf(format, args...)}
+}
+
+func given(name string, is bool) error {
+	if is {
 		return nil
 	}
-	if err := checkURL("Exchange.URL", e.URL); err != nil {
-		return err
-	}
-	if e.ClientID == "" || e.ClientSecret.Empty() {
-		return errors.New("ringcentral config: Exchange.ClientID, ClientSecret: give the endpoint's credentials")
+	return wrong(name, "must be given")
+}
+
+func within(name string, d, least, most time.Duration) error {
+	if d < least || d > most {
+		return wrong(name, "must be %s to %s; got %s", least, most, d)
 	}
 	return nil
 }
@@ -117,22 +153,25 @@ func (c Config) withDefaults() Config {
 	if c.SubscriptionLife == 0 {
 		c.SubscriptionLife = DefaultLife
 	}
+	if c.RolePoll == 0 {
+		c.RolePoll = DefaultRolePoll
+	}
 	if c.UserAgent == "" {
 		c.UserAgent = DefaultUserAgent
 	}
 	return c
 }
 
-func checkURL(field, text string) error {
+func checkURL(name, text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
 		// The text is not repeated: somebody may have put a password into it.
-		return fmt.Errorf("ringcentral config: %s: give an https URL without user and fragment", field)
+		return wrong(name, "must be an https URL without user and fragment")
 	}
 	if u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()) {
 		return nil
 	}
-	return fmt.Errorf("ringcentral config: %s: use https (http is for loopback only)", field)
+	return wrong(name, "must be https unless its host is loopback")
 }
 
 func loopback(host string) bool {
@@ -142,16 +181,17 @@ func loopback(host string) bool {
 
 func checkTokens(tokens []subscriptions.Secret) error {
 	if len(tokens) == 0 {
-		return errors.New("ringcentral config: VerificationTokens: give at least one")
+		return wrong("verification_tokens", "must be given, at least one")
 	}
+	var errs []error
 	for i, t := range tokens {
 		s := t.Reveal()
 		if len(s) < 16 || len(s) > 256 || !printable(s) || strings.Contains(s, " ") {
-			return fmt.Errorf("ringcentral config: VerificationTokens[%d]: "+
-				"give 16 to 256 printable characters without spaces", i)
+			errs = append(errs, wrong(subscriptions.Item("verification_tokens", i),
+				"must be 16 to 256 printable characters without spaces"))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // printable: ASCII without control characters.
@@ -159,51 +199,58 @@ func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r > 0x7e })
 }
 
-// The names of the settings, see the package's manual.
-var (
-	plainSettings = []string{"base_url", "client_id", "subscription_life", "user_agent",
-		"exchange_url", "exchange_client_id", "exchange_audience"}
-	secretSettings = []string{"client_secret", "jwt", "verification_token", "verification_token_old",
-		"exchange_client_secret"}
-)
+// Settings lists what [FromSettings] reads.
+func Settings() []subscriptions.Setting {
+	return []subscriptions.Setting{
+		{Name: "base_url", Default: DefaultBaseURL, Doc: "scheme and host of the API"},
+		{Name: "client_id", Must: true, Doc: "of the app"},
+		{Name: "client_secret", Secret: true, Must: true, Doc: "of the app"},
+		{Name: "subscription_life", Default: DefaultLife.String(),
+			Doc: fmt.Sprintf("asked for at registration and renewal, from %s; 0s is the default", MinLife)},
+		{Name: "role_poll", Default: DefaultRolePoll.String(),
+			Doc: fmt.Sprintf("how often the roles are looked at, whose edits the vendor does not tell of; "+
+				"%s to %s, 0s is the default", MinRolePoll, MaxRolePoll)},
+
+		{Name: "jwt", Tenant: true, Secret: true, Must: true, Doc: "credential of the service user"},
+		{Name: "verification_tokens", Tenant: true, Secret: true, Must: true, Many: 2,
+			Doc: "16 to 256 characters; the first is given to new registrations, both are accepted"},
+		{Name: "token_exchange.url", Tenant: true,
+			Doc: "endpoint for subjects' own tokens (RFC 8693); none if empty"},
+		{Name: "token_exchange.client_id", Tenant: true, Doc: "of the endpoint's client"},
+		{Name: "token_exchange.client_secret", Tenant: true, Secret: true, Doc: "of the endpoint's client"},
+		{Name: "token_exchange.audience", Tenant: true, Doc: "asked for at the endpoint; optional"},
+	}
+}
 
 // FromSettings reads a configuration. The result is not validated yet.
 func FromSettings(h events.Home, s subscriptions.Settings) (Config, error) {
-	if err := s.Check(plainSettings, secretSettings); err != nil {
+	life, lifeErr := s.Duration("subscription_life")
+	poll, pollErr := s.Duration("role_poll")
+	if err := errors.Join(s.Check(Settings()), lifeErr, pollErr); err != nil {
 		return Config{}, fmt.Errorf("ringcentral: %w", err)
 	}
 	c := Config{
-		Name: h.Provider, Account: h.Tenant, BaseURL: s.Plain["base_url"], UserAgent: s.Plain["user_agent"],
+		Name: h.Provider, Account: h.Tenant, BaseURL: s.Plain["base_url"],
 		ClientID: s.Plain["client_id"], ClientSecret: s.Secret["client_secret"], JWT: s.Secret["jwt"],
+		VerificationTokens: s.Secrets("verification_tokens"), SubscriptionLife: life, RolePoll: poll,
 	}
-	for _, name := range []string{"verification_token", "verification_token_old"} {
-		if t := s.Secret[name]; !t.Empty() {
-			c.VerificationTokens = append(c.VerificationTokens, t)
-		}
+	e := ExchangeConfig{
+		URL: s.Plain["token_exchange.url"], ClientID: s.Plain["token_exchange.client_id"],
+		ClientSecret: s.Secret["token_exchange.client_secret"], Audience: s.Plain["token_exchange.audience"],
 	}
-	if text := s.Plain["subscription_life"]; text != "" {
-		life, err := time.ParseDuration(text)
-		if err != nil {
-			return Config{}, fmt.Errorf("ringcentral: subscription_life: %w", err)
-		}
-		c.SubscriptionLife = life
-	}
-	if u := s.Plain["exchange_url"]; u != "" {
-		c.Exchange = &ExchangeConfig{URL: u, ClientID: s.Plain["exchange_client_id"],
-			ClientSecret: s.Secret["exchange_client_secret"], Audience: s.Plain["exchange_audience"]}
+	if e != (ExchangeConfig{}) {
+		c.Exchange = &e
 	}
 	return c, nil
 }
 
 // Provider is RingCentral for one account: a [subscriptions.Door], a
-// [subscriptions.Registrar], and the reader. It is safe for concurrent use.
+// [subscriptions.Registrar], a [subscriptions.Tail], and the reader. It is safe for concurrent use.
 type Provider struct {
 	cfg      Config
 	home     events.Home
-	http     *http.Client
-	vault    subscriptions.Vault
+	client   *client.Client
 	log      *slog.Logger
-	budget   subscriptions.Budget
 	foreign  *foreign
 	together together
 	turn     chan struct{} // one in this process obtains the service token
@@ -214,23 +261,14 @@ func New(cfg Config, deps subscriptions.Deps) (*Provider, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.HTTP == nil || deps.Vault == nil || deps.Log == nil {
-		return nil, errors.New("ringcentral: HTTP, Vault and Log must be given")
-	}
 	cfg = cfg.withDefaults()
-	client := *deps.HTTP
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	client.Jar = nil
-	if client.Timeout == 0 {
-		client.Timeout = callTimeout
-	}
-	budget := deps.Budget
-	if budget == nil {
-		budget = unlimited{}
+	c, err := client.New(vendor, client.Options{
+		Home: cfg.Home(), BaseURL: cfg.BaseURL + "/restapi/v1.0", UserAgent: cfg.UserAgent,
+	}, deps)
+	if err != nil {
+		return nil, err
 	}
 	return &Provider{
-		cfg: cfg, home: cfg.Home(), http: &client, vault: deps.Vault,
-		log:    deps.Log.With("provider", string(cfg.Name), "tenant", string(cfg.Account)),
-		budget: budget, foreign: newForeign(), turn: make(chan struct{}, 1),
+		cfg: cfg, home: cfg.Home(), client: c, log: c.Log(), foreign: newForeign(), turn: make(chan struct{}, 1),
 	}, nil
 }

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/client"
 )
 
 // APIError is a refusal by RingCentral. It unwraps to
@@ -29,7 +29,7 @@ type APIError struct {
 	RequestID string
 }
 
-// Error names the operation, the codes, the remedy if one is known, and the
+// Error names the client.Op, the codes, the remedy if one is known, and the
 // request id for the vendor's support.
 func (e *APIError) Error() string {
 	s := fmt.Sprintf("ringcentral %s: status %d", e.Operation, e.Status)
@@ -135,7 +135,7 @@ type fault struct {
 }
 
 // refusal reads an error reply. A body of another form leaves the status.
-func refusal(op operation, status int, h http.Header, body []byte) *APIError {
+func refusal(op client.Op, status int, h http.Header, body []byte) error {
 	var b errorBody
 	_ = json.Unmarshal(body, &b) // what could be read of it is enough
 	first := b.fault
@@ -151,19 +151,9 @@ func refusal(op operation, status int, h http.Header, body []byte) *APIError {
 		permission = first.Permissions
 	}
 	return &APIError{
-		Operation: op.name, Status: status, Code: word(first.Code), Alias: word(alias),
-		Parameter: word(first.Parameter), Permission: word(permission), RequestID: word(h.Get("RCRequestId")),
+		Operation: op.Name, Status: status, Code: client.Word(first.Code), Alias: client.Word(alias),
+		Parameter: client.Word(first.Parameter), Permission: client.Word(permission), RequestID: client.Word(h.Get("RCRequestId")),
 	}
-}
-
-var wordShape = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
-// word passes what looks like a code, a name or an id, and nothing else.
-func word(s string) string {
-	if !wordShape.MatchString(s) {
-		return ""
-	}
-	return s
 }
 
 // hasCode says whether err is a refusal with that status and one of the codes.
@@ -181,15 +171,4 @@ func tokenDead(err error) bool {
 	}
 	oauth := strings.HasPrefix(e.code(), "OAU-") || e.code() == "TokenInvalid" || e.code() == codeNoLogin
 	return oauth && remedies[e.code()] == ""
-}
-
-// transient marks what may pass if it is tried again.
-type transient struct{ error }
-
-func (t transient) Unwrap() error { return t.error }
-
-func isTransient(err error) bool {
-	var t transient
-	var e *APIError
-	return errors.As(err, &t) || errors.As(err, &e) && (e.Status >= 500 || e.Status == http.StatusRequestTimeout)
 }

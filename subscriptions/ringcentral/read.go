@@ -14,6 +14,7 @@ import (
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/client"
 )
 
 // How an answer was learnt.
@@ -36,15 +37,17 @@ func (p *Provider) Read(ctx context.Context, ref events.Ref, s cache.Session) (c
 	if ref.Home != p.home || ref.Resource != "" || ref.Validate() != nil || slices.Contains(noID, ref.Subject) {
 		return cache.Answer{}, fmt.Errorf("read %.200q: not an extension of %s", ref.String(), p.home)
 	}
-	a, err := p.read(withErrand(ctx), ref.Subject, s)
+	ctx = client.WithErrand(ctx)
+	a, err := p.read(ctx, ref.Subject, s)
 	if errors.Is(err, errSubjectGone) {
 		return notFound(), nil
 	}
 	if err != nil {
 		return cache.Answer{}, fmt.Errorf("read %s: %w", ref, err)
 	}
+	a.Life = client.Life(ctx)
 	if err := storable(a); err != nil {
-		return cache.Answer{}, fmt.Errorf("read %s: %w: %w", ref, errMalformed, err)
+		return cache.Answer{}, fmt.Errorf("read %s: %w: %w", ref, client.ErrMalformed, err)
 	}
 	return a, nil
 }
@@ -65,19 +68,19 @@ func (p *Provider) read(
 ) (cache.Answer, error) {
 	if p.cfg.Exchange != nil {
 		a, err := p.readOwn(ctx, subject, s)
-		if !errors.Is(err, errNoToken) {
+		if !errors.Is(err, client.ErrNoToken) {
 			return a, err
 		}
 	}
 	return p.readByService(ctx, subject, s)
 }
 
-// readOwn reads with the subject's own token; [errNoToken] if there is none.
+// readOwn reads with the subject's own token; [client.ErrNoToken] if there is none.
 func (p *Provider) readOwn(
 	ctx context.Context, subject events.Subject, s cache.Session,
 ) (cache.Answer, error) {
-	b := p.reading(p.subjectRing(subject), s)
-	if _, err := b.token(ctx); err != nil {
+	b := p.client.Reading(p.subjectRing(subject), s)
+	if _, err := b.Token(ctx); err != nil {
 		return cache.Answer{}, err
 	}
 	var f found
@@ -88,25 +91,27 @@ func (p *Provider) readOwn(
 	if err := g.Wait(); err != nil {
 		return cache.Answer{}, err
 	}
-	b.confess(s)
-	return f.answer(b.scopes()), nil
+	b.Confess(s)
+	return f.answer(b.Scopes()), nil
 }
 
 // readByService reads with the service user's token.
 func (p *Provider) readByService(
 	ctx context.Context, subject events.Subject, s cache.Session,
 ) (cache.Answer, error) {
-	b := p.reading(p.serviceRing(), s)
-	if _, err := b.token(ctx); err != nil {
+	b := p.client.Reading(p.serviceRing(), s)
+	if _, err := b.Token(ctx); err != nil {
 		return cache.Answer{}, err
 	}
 	var f found
 	var rolesErr error
-	g, gctx := errgroup.WithContext(ctx)
+	// Neither ends the other: a profile that is refused is remembered, whatever
+	// becomes of the roles, else each read would try it.
+	var g errgroup.Group
 	if !p.foreign.knows(subject) {
-		g.Go(func() (err error) { f.profile, err = p.tryProfile(gctx, b, subject); return err })
+		g.Go(func() (err error) { f.profile, err = p.tryProfile(ctx, b, subject); return err })
 	}
-	g.Go(func() error { f.roles, rolesErr = p.rolesOf(gctx, b, subject); return notAllowed(rolesErr) })
+	g.Go(func() error { f.roles, rolesErr = p.rolesOf(ctx, b, subject); return notAllowed(rolesErr) })
 	if err := g.Wait(); err != nil {
 		return cache.Answer{}, err
 	}
@@ -118,22 +123,22 @@ func (p *Provider) readByService(
 			return cache.Answer{}, err
 		}
 	}
-	b.confess(s)
-	return f.answer(b.scopes()), nil
+	b.Confess(s)
+	return f.answer(b.Scopes()), nil
 }
 
 // tryProfile returns none, and remembers it, if the service user may not read
 // another extension's profile, or extensions of this type have none. It
 // returns none too while the group is limited: most likely the profile would
 // be refused, and the roles are of another group.
-func (p *Provider) tryProfile(ctx context.Context, b *bearer, s events.Subject) ([]granted, error) {
+func (p *Provider) tryProfile(ctx context.Context, b *client.Bearer, s events.Subject) ([]granted, error) {
 	profile, err := p.readProfile(ctx, b, s)
 	if hasCode(err, http.StatusForbidden, codeForeign, codeWrongType, codeNoFeature) {
 		p.foreign.remember(s)
 		return nil, nil
 	}
 	var later *subscriptions.Later
-	if errors.As(err, &later) && later.Group == opProfile.group {
+	if errors.As(err, &later) && later.Group == opProfile.Group {
 		return nil, nil
 	}
 	return profile, err
@@ -159,7 +164,7 @@ type found struct {
 }
 
 // compose works out the permissions from the roles' definitions.
-func (p *Provider) compose(ctx context.Context, s cache.Session, b *bearer, f *found) error {
+func (p *Provider) compose(ctx context.Context, s cache.Session, b *client.Bearer, f *found) error {
 	f.composed = widths{}
 	if len(f.roles) == 0 {
 		return nil
@@ -251,20 +256,20 @@ type granted struct {
 	Scopes     []string  `json:"scopes"`
 }
 
-func (p *Provider) readProfile(ctx context.Context, b *bearer, s events.Subject) ([]granted, error) {
+func (p *Provider) readProfile(ctx context.Context, b *client.Bearer, s events.Subject) ([]granted, error) {
 	var reply struct {
 		Permissions []granted `json:"permissions"`
 	}
-	r := request{op: opProfile, path: p.extensionPath(s) + "/authz-profile"}
-	if err := p.call(ctx, b, r, &reply); err != nil {
+	r := client.Request{Op: opProfile, Path: p.extensionPath(s) + "/authz-profile"}
+	if err := p.client.Call(ctx, b, r, &reply); err != nil {
 		return nil, subjectGone(err)
 	}
 	if reply.Permissions == nil {
-		return nil, fmt.Errorf("ringcentral %s: %w: no permissions", r.op.name, errMalformed)
+		return nil, fmt.Errorf("ringcentral %s: %w: no permissions", r.Op.Name, client.ErrMalformed)
 	}
 	for _, g := range reply.Permissions {
 		if err := events.CheckID(g.Permission.ID); err != nil {
-			return nil, fmt.Errorf("ringcentral %s: %w: permission: %w", r.op.name, errMalformed, err)
+			return nil, fmt.Errorf("ringcentral %s: %w: permission: %w", r.Op.Name, client.ErrMalformed, err)
 		}
 	}
 	return reply.Permissions, nil
@@ -286,12 +291,12 @@ type feature struct {
 
 // readFeatures returns nil, which covers nothing, if the subject itself may
 // not read them; that the app may not is a fault of configuration.
-func (p *Provider) readFeatures(ctx context.Context, b *bearer, s events.Subject) ([]feature, error) {
+func (p *Provider) readFeatures(ctx context.Context, b *client.Bearer, s events.Subject) ([]feature, error) {
 	var reply struct {
 		Records []feature `json:"records"`
 	}
-	r := request{op: opFeatures, path: p.extensionPath(s) + "/features"}
-	err := p.call(ctx, b, r, &reply)
+	r := client.Request{Op: opFeatures, Path: p.extensionPath(s) + "/features"}
+	err := p.client.Call(ctx, b, r, &reply)
 	if notAllowed(err) == nil && err != nil && !hasCode(err, http.StatusForbidden, codeNoApp) {
 		return nil, nil
 	}
@@ -299,7 +304,7 @@ func (p *Provider) readFeatures(ctx context.Context, b *bearer, s events.Subject
 		return nil, subjectGone(err)
 	}
 	if reply.Records == nil {
-		return nil, fmt.Errorf("ringcentral %s: %w: no records", r.op.name, errMalformed)
+		return nil, fmt.Errorf("ringcentral %s: %w: no records", r.Op.Name, client.ErrMalformed)
 	}
 	return reply.Records, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/client"
 )
 
 // listFilter is the one filter that covers the whole account.
@@ -57,12 +58,12 @@ func (p *Provider) List(ctx context.Context) ([]subscriptions.Subscription, erro
 	var reply struct {
 		Records []subscription `json:"records"`
 	}
-	err := p.call(ctx, p.registering(), request{op: opListSubscriptions, path: "/subscription"}, &reply)
+	err := p.client.Call(ctx, p.registering(), client.Request{Op: opListSubscriptions, Path: "/subscription"}, &reply)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions: %w", err)
 	}
 	if reply.Records == nil {
-		return nil, fmt.Errorf("list subscriptions: %w: no records", errMalformed)
+		return nil, fmt.Errorf("list subscriptions: %w: no records", client.ErrMalformed)
 	}
 	var out []subscriptions.Subscription
 	for _, r := range reply.Records {
@@ -85,7 +86,7 @@ func (p *Provider) Create(ctx context.Context, address, _ string) (subscriptions
 	body.DeliveryMode = &deliveryMode{
 		Transport: webHook, Address: address, Verification: p.cfg.VerificationTokens[0].Reveal(),
 	}
-	s, err := p.register(ctx, request{op: opCreateSubscription, path: "/subscription", body: body})
+	s, err := p.register(ctx, client.Request{Op: opCreateSubscription, Path: "/subscription", Body: body})
 	if err != nil {
 		return subscriptions.Subscription{}, fmt.Errorf("create subscription: %w", err)
 	}
@@ -95,7 +96,7 @@ func (p *Provider) Create(ctx context.Context, address, _ string) (subscriptions
 // Renew prolongs by an update with filters and life: what an empty renewal
 // grants is told differently in different places.
 func (p *Provider) Renew(ctx context.Context, id string) (subscriptions.Subscription, error) {
-	s, err := p.register(ctx, request{op: opUpdateSubscription, path: subscriptionPath(id), body: p.wanted()})
+	s, err := p.register(ctx, client.Request{Op: opUpdateSubscription, Path: subscriptionPath(id), Body: p.wanted()})
 	if err != nil {
 		return subscriptions.Subscription{}, fmt.Errorf("renew subscription %.80s: %w", id, err)
 	}
@@ -104,16 +105,16 @@ func (p *Provider) Renew(ctx context.Context, id string) (subscriptions.Subscrip
 
 // Delete removes a registration; one that is gone is no error.
 func (p *Provider) Delete(ctx context.Context, id string) error {
-	err := p.call(ctx, p.registering(), request{op: opDeleteSubscription, path: subscriptionPath(id)}, nil)
+	err := p.client.Call(ctx, p.registering(), client.Request{Op: opDeleteSubscription, Path: subscriptionPath(id)}, nil)
 	if err != nil && !errors.Is(err, subscriptions.ErrGone) {
 		return fmt.Errorf("delete subscription %.80s: %w", id, err)
 	}
 	return nil
 }
 
-func (p *Provider) register(ctx context.Context, r request) (subscriptions.Subscription, error) {
+func (p *Provider) register(ctx context.Context, r client.Request) (subscriptions.Subscription, error) {
 	var reply subscription
-	if err := p.call(ctx, p.registering(), r, &reply); err != nil {
+	if err := p.client.Call(ctx, p.registering(), r, &reply); err != nil {
 		return subscriptions.Subscription{}, err
 	}
 	return reply.ours()
@@ -138,17 +139,17 @@ func (s subscription) ours() (subscriptions.Subscription, error) {
 		expires = time.Now().Add(min(time.Duration(s.ExpiresIn), MaxLife/time.Second) * time.Second)
 	}
 	if events.CheckID(s.ID) != nil || expires.IsZero() {
-		return subscriptions.Subscription{}, fmt.Errorf("%w: subscription without id or expiry", errMalformed)
+		return subscriptions.Subscription{}, fmt.Errorf("%w: subscription without id or expiry", client.ErrMalformed)
 	}
-	status := clip(s.Status)
+	status := client.Clip(s.Status)
 	if s.Blacklisted.Reason != "" {
-		status += ": " + clip(s.Blacklisted.Reason)
+		status += ": " + client.Clip(s.Blacklisted.Reason)
 	}
 	out := subscriptions.Subscription{
 		ID: s.ID, Want: wantAccount, Address: s.DeliveryMode.Address, Active: s.Status == "Active", Status: status, Expires: expires,
 	}
 	for _, d := range s.DisabledFilters {
-		out.Disabled = append(out.Disabled, clip(d.Filter)+": "+word(d.Reason))
+		out.Disabled = append(out.Disabled, client.Clip(d.Filter)+": "+client.Word(d.Reason))
 	}
 	return out, nil
 }

@@ -24,7 +24,7 @@ func subscriptionJSON(status string) string {
 
 func wantSubscription() subscriptions.Subscription {
 	return subscriptions.Subscription{
-		ID: "sub-1", Address: "https://a.example/x", Active: true, Status: "Active",
+		ID: "sub-1", Want: "account", Address: "https://a.example/x", Active: true, Status: "Active",
 		Expires: time.Date(2026, 3, 25, 1, 45, 30, 573e6, time.UTC),
 	}
 }
@@ -105,9 +105,9 @@ func TestList(t *testing.T) {
 	expires := time.Date(2026, 3, 25, 1, 45, 30, 0, time.UTC)
 	want := []subscriptions.Subscription{
 		wantSubscription(),
-		{ID: "sub-3", Address: "https://b.example/", Expires: expires,
+		{ID: "sub-3", Want: "account", Address: "https://b.example/", Expires: expires,
 			Status: "Blacklisted: I/O operation is failed. Details: [Read timed out]"},
-		{ID: "sub-4", Status: "Suspended", Expires: expires, Disabled: []string{"/restapi/v1.0/x: SUB-412"}},
+		{ID: "sub-4", Want: "account", Status: "Suspended", Expires: expires, Disabled: []string{"/restapi/v1.0/x: SUB-412"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("subscriptions (-want +got):\n%s", diff)

@@ -13,6 +13,7 @@ import (
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/client"
 )
 
 // assignedRole is a role as it stands at an extension (listUserAssignedRoles).
@@ -23,20 +24,20 @@ type assignedRole struct {
 
 // assignedRoles reads an extension's roles, the hidden ones too, since they
 // grant as well. None is a fact; a reply without the list is not.
-func (p *Provider) assignedRoles(ctx context.Context, b *bearer, s events.Subject) ([]assignedRole, error) {
+func (p *Provider) assignedRoles(ctx context.Context, b *client.Bearer, s events.Subject) ([]assignedRole, error) {
 	var reply struct {
 		Records []assignedRole `json:"records"`
 	}
-	r := request{op: opAssignedRoles, path: p.extensionPath(s) + "/assigned-role",
-		query: url.Values{"showHidden": {"true"}}}
-	if err := p.call(ctx, b, r, &reply); err != nil {
+	r := client.Request{Op: opAssignedRoles, Path: p.extensionPath(s) + "/assigned-role",
+		Query: url.Values{"showHidden": {"true"}}}
+	if err := p.client.Call(ctx, b, r, &reply); err != nil {
 		return nil, subjectGone(err)
 	}
 	if reply.Records == nil {
-		return nil, fmt.Errorf("ringcentral %s: %w: no records", r.op.name, errMalformed)
+		return nil, fmt.Errorf("ringcentral %s: %w: no records", r.Op.Name, client.ErrMalformed)
 	}
 	if err := checkRoles(reply.Records); err != nil {
-		return nil, fmt.Errorf("ringcentral %s: %w: role: %w", r.op.name, errMalformed, err)
+		return nil, fmt.Errorf("ringcentral %s: %w: role: %w", r.Op.Name, client.ErrMalformed, err)
 	}
 	return reply.Records, nil
 }
@@ -61,7 +62,7 @@ type role struct {
 // tag too: a change of the account must not leave old definitions behind. The
 // vendor may tell of an edited role by a notice to each who has it, so a notice
 // to the subject asks for the definition anew.
-func (p *Provider) rolePart(ctx context.Context, s cache.Session, b *bearer, roleID string) (role, error) {
+func (p *Provider) rolePart(ctx context.Context, s cache.Session, b *client.Bearer, roleID string) (role, error) {
 	var r role
 	err := part(ctx, s, cache.PartSpec{
 		Name: "role:" + roleID, Life: cache.Ceiling, Own: true,
@@ -73,13 +74,13 @@ func (p *Provider) rolePart(ctx context.Context, s cache.Session, b *bearer, rol
 	return r, err
 }
 
-func (p *Provider) readRole(ctx context.Context, b *bearer, roleID string) (role, error) {
+func (p *Provider) readRole(ctx context.Context, b *client.Bearer, roleID string) (role, error) {
 	var reply struct {
 		Scope       string      `json:"scope"`
 		Permissions []reference `json:"permissions"`
 	}
-	r := request{op: opRole, path: p.accountPath() + "/user-role/" + url.PathEscape(roleID)}
-	err := p.call(ctx, b, r, &reply)
+	r := client.Request{Op: opRole, Path: p.accountPath() + "/user-role/" + url.PathEscape(roleID)}
+	err := p.client.Call(ctx, b, r, &reply)
 	if errors.Is(err, subscriptions.ErrGone) {
 		return role{}, nil // deleted, though still listed at the extension
 	}
@@ -87,7 +88,7 @@ func (p *Provider) readRole(ctx context.Context, b *bearer, roleID string) (role
 		return role{}, err
 	}
 	if reply.Permissions == nil {
-		return role{}, fmt.Errorf("ringcentral %s: %w: no permissions", r.op.name, errMalformed)
+		return role{}, fmt.Errorf("ringcentral %s: %w: no permissions", r.Op.Name, client.ErrMalformed)
 	}
 	return role{Scope: reply.Scope, Permissions: ids(reply.Permissions)}, nil
 }
@@ -109,7 +110,7 @@ func ids(refs []reference) []string {
 type dictionary map[string][]string
 
 // dictionaryPart asks the session for the dictionary of permissions.
-func (p *Provider) dictionaryPart(ctx context.Context, s cache.Session, b *bearer) (dictionary, error) {
+func (p *Provider) dictionaryPart(ctx context.Context, s cache.Session, b *client.Bearer) (dictionary, error) {
 	var d dictionary
 	err := part(ctx, s, cache.PartSpec{
 		Name: "dictionary", Life: cache.Ceiling, Tags: []events.Tag{events.TenantTag},
@@ -126,7 +127,7 @@ const (
 
 // readDictionary goes by page numbers and not by the URIs in the reply: a
 // bearer token goes nowhere that a reply says.
-func (p *Provider) readDictionary(ctx context.Context, b *bearer) (dictionary, error) {
+func (p *Provider) readDictionary(ctx context.Context, b *client.Bearer) (dictionary, error) {
 	d := dictionary{}
 	for page := 1; page <= maxPages; page++ {
 		more, err := p.readDictionaryPage(ctx, b, page, d)
@@ -134,11 +135,11 @@ func (p *Provider) readDictionary(ctx context.Context, b *bearer) (dictionary, e
 			return d, err
 		}
 	}
-	return nil, fmt.Errorf("ringcentral %s: %w: over %d pages", opPermissions.name, errMalformed, maxPages)
+	return nil, fmt.Errorf("ringcentral %s: %w: over %d pages", opPermissions.Name, client.ErrMalformed, maxPages)
 }
 
 func (p *Provider) readDictionaryPage(
-	ctx context.Context, b *bearer, page int, into dictionary,
+	ctx context.Context, b *client.Bearer, page int, into dictionary,
 ) (more bool, err error) {
 	var reply struct {
 		Records []struct {
@@ -149,14 +150,14 @@ func (p *Provider) readDictionaryPage(
 			NextPage *struct{} `json:"nextPage"`
 		} `json:"navigation"`
 	}
-	err = p.call(ctx, b, request{op: opPermissions, path: "/dictionary/permission", query: url.Values{
+	err = p.client.Call(ctx, b, client.Request{Op: opPermissions, Path: "/dictionary/permission", Query: url.Values{
 		"page": {strconv.Itoa(page)}, "perPage": {strconv.Itoa(pageSize)},
 	}}, &reply)
 	if err != nil {
 		return false, err
 	}
 	if reply.Records == nil {
-		return false, fmt.Errorf("ringcentral %s: %w: no records", opPermissions.name, errMalformed)
+		return false, fmt.Errorf("ringcentral %s: %w: no records", opPermissions.Name, client.ErrMalformed)
 	}
 	for _, r := range reply.Records {
 		if len(r.Included) > 0 {

@@ -14,9 +14,10 @@ import (
 	"time"
 
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/subscriptions/client"
 )
 
-var opUserRoles = operation{name: "listUserRoles", group: medium, method: http.MethodGet}
+var opUserRoles = client.Op{Name: "listUserRoles", Group: medium, Method: http.MethodGet}
 
 // maxCursor bounds a cursor that names the roles one by one, in bytes; it holds
 // about ten thousand. A change that names all of two such cursors is still one
@@ -50,11 +51,11 @@ type listedRole struct {
 	Permissions []reference `json:"permissions"` // most lists leave them out
 }
 
-// Interval is how often the roles are looked at.
-func (p *Provider) Interval() time.Duration { return time.Minute }
+// Interval is how often the roles are looked at, as configured.
+func (p *Provider) Interval() time.Duration { return p.cfg.RolePoll }
 
 // Delay is an interval, the tenth that it may be longer, and a slow call.
-func (p *Provider) Delay() time.Duration { return p.Interval()*11/10 + callTimeout }
+func (p *Provider) Delay() time.Duration { return p.Interval()*11/10 + client.Timeout }
 
 // Poll finds roles that were edited, added or deleted: RingCentral sends no notice
 // of that. Several are one change, which names them all; if they are too many to
@@ -100,7 +101,7 @@ func (p *Provider) listDefinitions(ctx context.Context) (map[string]string, map[
 		}
 		for _, r := range list {
 			if err := events.CheckID(string(r.ID)); err != nil {
-				return nil, nil, fmt.Errorf("ringcentral %s: %w: role: %w", opUserRoles.name, errMalformed, err)
+				return nil, nil, fmt.Errorf("ringcentral %s: %w: role: %w", opUserRoles.Name, client.ErrMalformed, err)
 			}
 			marks[string(r.ID)], updated[string(r.ID)] = r.mark(), parseTime(r.LastUpdated)
 		}
@@ -108,10 +109,10 @@ func (p *Provider) listDefinitions(ctx context.Context) (map[string]string, map[
 			return marks, updated, nil
 		}
 	}
-	return nil, nil, fmt.Errorf("ringcentral %s: %w: over %d pages", opUserRoles.name, errMalformed, maxPages)
+	return nil, nil, fmt.Errorf("ringcentral %s: %w: over %d pages", opUserRoles.Name, client.ErrMalformed, maxPages)
 }
 
-func (p *Provider) definitionsPage(ctx context.Context, b *bearer, page int) (
+func (p *Provider) definitionsPage(ctx context.Context, b *client.Bearer, page int) (
 	list []listedRole, more bool, err error,
 ) {
 	var reply struct {
@@ -120,14 +121,14 @@ func (p *Provider) definitionsPage(ctx context.Context, b *bearer, page int) (
 			NextPage *struct{} `json:"nextPage"`
 		} `json:"navigation"`
 	}
-	err = p.call(ctx, b, request{op: opUserRoles, path: p.accountPath() + "/user-role", query: url.Values{
+	err = p.client.Call(ctx, b, client.Request{Op: opUserRoles, Path: p.accountPath() + "/user-role", Query: url.Values{
 		"page": {strconv.Itoa(page)}, "perPage": {strconv.Itoa(pageSize)},
 	}}, &reply)
 	if err != nil {
 		return nil, false, err
 	}
 	if reply.Records == nil {
-		return nil, false, fmt.Errorf("ringcentral %s: %w: no records", opUserRoles.name, errMalformed)
+		return nil, false, fmt.Errorf("ringcentral %s: %w: no records", opUserRoles.Name, client.ErrMalformed)
 	}
 	return reply.Records, reply.Navigation.NextPage != nil, nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/subscriptions/client"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 	gathering = 5 * time.Millisecond
 )
 
-var opAllRoles = operation{"listAssignedRoles", medium, http.MethodGet}
+var opAllRoles = client.Op{Name: "listAssignedRoles", Group: medium, Method: http.MethodGet}
 
 // together reads the roles of many extensions with one listing of the account
 // instead of one call each. A listing is sent after all whom it serves have
@@ -43,7 +44,7 @@ type throng struct {
 
 // rolesOf reads the roles of an extension, alone or together with others. Who
 // is not in the listing, and all if it fails, read alone.
-func (p *Provider) rolesOf(ctx context.Context, b *bearer, s events.Subject) ([]assignedRole, error) {
+func (p *Provider) rolesOf(ctx context.Context, b *client.Bearer, s events.Subject) ([]assignedRole, error) {
 	t, first := p.together.join()
 	defer p.together.leave()
 	if t == nil {
@@ -93,9 +94,14 @@ func (g *together) depart(t *throng) bool {
 }
 
 // listFor gathers and lists. What goes wrong leaves each to read alone.
-func (p *Provider) listFor(ctx context.Context, t *throng, b *bearer) {
+func (p *Provider) listFor(ctx context.Context, t *throng, b *client.Bearer) {
 	defer close(t.done)
-	_ = pause(ctx, cmp.Or(p.together.wait, gathering)) // the others must not wait for one that ends
+	gathered := time.NewTimer(cmp.Or(p.together.wait, gathering))
+	defer gathered.Stop()
+	select {
+	case <-gathered.C:
+	case <-ctx.Done(): // the others must not wait for one that ends
+	}
 	if !p.together.depart(t) {
 		return
 	}
@@ -113,7 +119,7 @@ func (p *Provider) listFor(ctx context.Context, t *throng, b *bearer) {
 // listHolders reads who has which roles. The vendor declares no parameters for
 // the pages of this call; if it ignores them, and yet says that there are
 // more, the same page would come again, which ends it with an error.
-func (p *Provider) listHolders(ctx context.Context, b *bearer) (map[events.Subject][]assignedRole, int, error) {
+func (p *Provider) listHolders(ctx context.Context, b *client.Bearer) (map[events.Subject][]assignedRole, int, error) {
 	found := map[events.Subject][]assignedRole{}
 	for page := 1; page <= maxPages; page++ {
 		more, err := p.listHoldersPage(ctx, b, page, found)
@@ -121,11 +127,11 @@ func (p *Provider) listHolders(ctx context.Context, b *bearer) (map[events.Subje
 			return found, page, err
 		}
 	}
-	return nil, 0, fmt.Errorf("ringcentral %s: %w: over %d pages", opAllRoles.name, errMalformed, maxPages)
+	return nil, 0, fmt.Errorf("ringcentral %s: %w: over %d pages", opAllRoles.Name, client.ErrMalformed, maxPages)
 }
 
 func (p *Provider) listHoldersPage(
-	ctx context.Context, b *bearer, page int, into map[events.Subject][]assignedRole,
+	ctx context.Context, b *client.Bearer, page int, into map[events.Subject][]assignedRole,
 ) (more bool, err error) {
 	var reply struct {
 		Records []struct {
@@ -136,7 +142,7 @@ func (p *Provider) listHoldersPage(
 			NextPage *struct{} `json:"nextPage"`
 		} `json:"navigation"`
 	}
-	err = p.call(ctx, b, request{op: opAllRoles, path: p.accountPath() + "/assigned-role", query: url.Values{
+	err = p.client.Call(ctx, b, client.Request{Op: opAllRoles, Path: p.accountPath() + "/assigned-role", Query: url.Values{
 		"showHidden": {"true"}, "page": {strconv.Itoa(page)}, "perPage": {strconv.Itoa(pageSize)},
 	}}, &reply)
 	if err != nil {
@@ -151,7 +157,7 @@ func (p *Provider) listHoldersPage(
 	}
 	more = reply.Navigation.NextPage != nil
 	if more && len(into) == before {
-		return false, fmt.Errorf("ringcentral %s: %w: page %d brings nothing new", opAllRoles.name, errMalformed, page)
+		return false, fmt.Errorf("ringcentral %s: %w: page %d brings nothing new", opAllRoles.Name, client.ErrMalformed, page)
 	}
 	return more, nil
 }

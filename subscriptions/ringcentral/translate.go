@@ -13,6 +13,7 @@ import (
 
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/client"
 )
 
 // notice is a notification, in the shapes of the documents and of the API
@@ -86,7 +87,7 @@ func (p *Provider) Translate(d subscriptions.Delivery) (events.Change, bool, err
 	}
 	var n notice
 	if err := json.Unmarshal(d.Body, &n); err != nil {
-		return events.Change{}, false, fmt.Errorf("%w: "+clipped, subscriptions.ErrUnreadable, err)
+		return events.Change{}, false, fmt.Errorf("%w: %.200s", subscriptions.ErrUnreadable, err)
 	}
 	kind, extension, err := p.classify(n.Event)
 	if err != nil {
@@ -94,7 +95,7 @@ func (p *Provider) Translate(d subscriptions.Delivery) (events.Change, bool, err
 	}
 	if kind != listEvent && kind != infoEvent {
 		p.log.Info("notification without a change", slog.String("kind", string(kind)),
-			slog.String("subscription", clip(string(n.Subscription))))
+			slog.String("subscription", client.Clip(string(n.Subscription))))
 		return events.Change{}, false, nil
 	}
 	tags, reasons := n.changes(kind, extension)
@@ -226,21 +227,12 @@ const maxReasons = 16
 
 func addReasons(reasons []string, e extensionChange) []string {
 	for _, r := range append([]string{e.Type}, e.Hints...) {
-		r = clip(r)
+		r = client.Clip(r)
 		if len(reasons) < maxReasons && r != "" && !slices.Contains(reasons, r) {
 			reasons = append(reasons, r)
 		}
 	}
 	return reasons
-}
-
-// clip makes foreign text fit for logs: printable ASCII, at most 64 bytes.
-func clip(s string) string {
-	s = s[:min(len(s), 64)]
-	if !printable(s) {
-		return "?"
-	}
-	return s
 }
 
 // changeID is made of the notification's uuid, or of the body's hash if there

@@ -90,6 +90,10 @@ func (b *bed) Poll(ctx context.Context, cursor []byte) ([]events.Change, []byte,
 	return []events.Change{{ID: fmt.Sprint(len(next)), Home: home}}, []byte(next), nil
 }
 
+func (b *bed) Interval() time.Duration { return 0 } // the loop is told its own
+
+func (b *bed) Delay() time.Duration { return 0 }
+
 func (b *bed) publish(_ context.Context, c events.Change) error { return b.step("publish " + c.ID) }
 
 func (b *bed) Life() time.Duration { return life }

@@ -17,6 +17,7 @@ import (
 	"github.com/rescindhq/rescind/events/natslocal"
 	"github.com/rescindhq/rescind/events/stream"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/ringcentral"
 	"github.com/rescindhq/rescind/subscriptions/sim"
 	"github.com/rescindhq/rescind/subscriptions/tail"
@@ -134,7 +135,7 @@ func (f *fleet) provider(t *testing.T) *ringcentral.Provider {
 		JWT:                subscriptions.NewSecret("sim-service-jwt"),
 		VerificationTokens: []subscriptions.Secret{subscriptions.NewSecret("verification-token-hunter2")},
 	}, subscriptions.Deps{HTTP: &http.Client{Transport: transport}, Vault: f.Vault([32]byte{1}),
-		Log: slog.New(slog.DiscardHandler)})
+		Budget: budget.NewLocal(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,6 +214,10 @@ func (m *mortal) Poll(ctx context.Context, cursor []byte) ([]events.Change, []by
 	m.mu.Unlock()
 	return m.tail.Poll(ctx, cursor)
 }
+
+func (m *mortal) Interval() time.Duration { return m.tail.Interval() }
+
+func (m *mortal) Delay() time.Duration { return m.tail.Delay() }
 
 func (m *mortal) publish(ctx context.Context, c events.Change) error {
 	if err := m.alive(ctx, "publish"); err != nil {

@@ -56,6 +56,9 @@ type Config struct {
 	// Interval is from one poll to the next, give or take a tenth; default
 	// [DefaultInterval].
 	Interval time.Duration
+	// Alive, if set, is told after a poll whose changes are stored, and when it
+	// was begun; it must not wait.
+	Alive func(h events.Home, at time.Time)
 	Log      *slog.Logger
 	// Registerer takes the metrics; Loops may share one. Nil: nobody does.
 	Registerer prometheus.Registerer
@@ -193,6 +196,7 @@ func (l *Loop) poll(ctx context.Context, lose context.CancelCauseFunc) {
 func (l *Loop) pass(ctx context.Context) (published int, err error) {
 	ctx, cancel := context.WithTimeout(cache.WithPurpose(ctx, cache.ForUpkeep), pollLimit)
 	defer cancel()
+	began := time.Now()
 	cursor, _, err := l.cfg.Lease.Load(ctx)
 	if err != nil {
 		return 0, err
@@ -211,6 +215,9 @@ func (l *Loop) pass(ctx context.Context) (published int, err error) {
 	err = l.cfg.Lease.Save(ctx, next)
 	if errors.Is(err, events.ErrConflict) {
 		return published, fmt.Errorf("%w: %w", errLost, err)
+	}
+	if err == nil && l.cfg.Alive != nil {
+		l.cfg.Alive(l.cfg.Home, began)
 	}
 	return published, err
 }
