@@ -38,8 +38,9 @@ type PartSpec struct {
 	Life time.Duration
 	// Own says that it tells of the subject's rights, as a role's definition does
 	// and a vendor's dictionary does not: it is used only if it was fetched after
-	// the subject's last change, as if it were computed from the subject too, and
-	// the answer is no fresher than it.
+	// the subject's last change, as if it were computed from the subject too, while
+	// it is younger than two lives of an entry, and the answer is no fresher than
+	// it.
 	Own bool
 	// Fetch reads it from the provider.
 	Fetch func(context.Context) ([]byte, error)

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -16,6 +17,15 @@ const (
 	FeedDoubtful FeedState = "doubtful"
 )
 
+// FeedKind says by which way changes reach us.
+type FeedKind string
+
+// The kinds of feed. A home may have one of each.
+const (
+	FeedWebhook FeedKind = "webhook"
+	FeedTail    FeedKind = "tail"
+)
+
 // Sign says what has shown a feed to be alive.
 type Sign string
 
@@ -23,14 +33,17 @@ type Sign string
 const (
 	// SignDelivery is a verified delivery, a reminder included.
 	SignDelivery Sign = "delivery"
-	// SignPoll is the provider's word that the subscription is active.
+	// SignPoll is the provider's word that the subscription is active, or a look
+	// at what it has no notice of.
 	SignPoll Sign = "poll"
 )
 
-// Feed is the last proof that changes of a home reach us. It is a hint: it
+// Feed is the last proof that changes of a home reach us by one way. It is a hint: it
 // decides how long something is kept, never what somebody may do.
 type Feed struct {
 	Home
+	// Kind is the way; of a proof that does not say it, FeedWebhook.
+	Kind FeedKind `json:"kind"`
 	// Proof is when it was shown to be alive; zero means never.
 	Proof time.Time `json:"proof"`
 	// Sign is how, for people.
@@ -50,8 +63,9 @@ func (f Feed) State(now time.Time, bound time.Duration) FeedState {
 
 // EncodeFeed writes a proof as JSON:
 //
-//	{"provider":"ringcentral","tenant":"37439510","proof":"2026-01-02T03:04:05.678Z","sign":"poll"}
+//	{"provider":"ringcentral","tenant":"37439510","kind":"webhook","proof":"2026-01-02T03:04:05.678Z","sign":"poll"}
 func EncodeFeed(f Feed) ([]byte, error) {
+	f.Kind = cmp.Or(f.Kind, FeedWebhook)
 	if err := f.validate(); err != nil {
 		return nil, fmt.Errorf("encode feed: %w", err)
 	}
@@ -69,6 +83,7 @@ func DecodeFeed(b []byte) (Feed, error) {
 	if err := json.Unmarshal(b, &f); err != nil {
 		return Feed{}, fmt.Errorf("decode feed: %.200s", err) // it may quote a value, however long
 	}
+	f.Kind = cmp.Or(f.Kind, FeedWebhook)
 	if err := f.validate(); err != nil {
 		return Feed{}, fmt.Errorf("decode feed: %w", err)
 	}
@@ -78,6 +93,9 @@ func DecodeFeed(b []byte) (Feed, error) {
 func (f Feed) validate() error {
 	if err := f.Home.Validate(); err != nil {
 		return err
+	}
+	if f.Kind != FeedWebhook && f.Kind != FeedTail {
+		return fmt.Errorf("kind %.20q", f.Kind)
 	}
 	if y := f.Proof.UTC().Year(); f.Proof.IsZero() || y < 1 || y > 9999 {
 		return fmt.Errorf("proof in the year %d", y)

@@ -36,12 +36,12 @@ func TestAFeedIsDoubtfulUnlessItIsShownToBeAlive(t *testing.T) {
 func TestAFeedIsReadAsItWasWritten(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678_999_999, time.FixedZone("x", 3600))
 	home := events.Home{Provider: "ringcentral", Tenant: "a.b/c"}
-	f := events.Feed{Home: home, Proof: at, Sign: events.SignPoll}
+	f := events.Feed{Home: home, Kind: events.FeedTail, Proof: at, Sign: events.SignPoll}
 	b, err := events.EncodeFeed(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"provider":"ringcentral","tenant":"a.b/c","proof":"2026-01-02T02:04:05.678Z","sign":"poll"}`
+	const want = `{"provider":"ringcentral","tenant":"a.b/c","kind":"tail","proof":"2026-01-02T02:04:05.678Z","sign":"poll"}`
 	if string(b) != want {
 		t.Errorf("got  %s\nwant %s", b, want)
 	}
@@ -58,6 +58,7 @@ func TestUnusableFeedsAreRefused(t *testing.T) {
 		"no tenant":      {`{"provider":"p","proof":"2026-01-02T03:04:05Z"}`, "tenant"},
 		"no proof":       {`{"provider":"p","tenant":"t"}`, "proof"},
 		"a proof of old": {`{"provider":"p","tenant":"t","proof":"0001-01-01T00:00:00Z"}`, "proof"},
+		"no such kind":   {`{"provider":"p","tenant":"t","kind":"x","proof":"2026-01-02T03:04:05Z"}`, "kind"},
 		"another type":   {`{"provider":"p","tenant":"t","proof":7}`, "decode feed"},
 	} {
 		t.Run(name, func(t *testing.T) {

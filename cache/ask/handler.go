@@ -46,7 +46,10 @@ type Config struct {
 	// Providers that are configured; a question need not name the only one.
 	Providers []events.Provider
 	// Feed, if set, says whether changes of a tenant reach us; it must not wait.
-	Feed       func(events.Home) events.FeedState
+	Feed func(events.Home) events.FeedState
+	// Delay, if set, says how late a change may come that only a poll finds; zero
+	// if there is none or it is not known. It must not wait.
+	Delay      func(events.Home) time.Duration
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
 }
@@ -135,6 +138,9 @@ func (h *Handler) serve(r *http.Request) (decision, error) {
 	d, err := h.evaluate(r.Context(), ref, need)
 	if h.Feed != nil {
 		d.Context.Feed = h.Feed(ref.Home)
+	}
+	if h.Delay != nil {
+		d.Context.Delay = h.Delay(ref.Home).Seconds()
 	}
 	return d, err
 }

@@ -41,18 +41,20 @@ type decision struct {
 }
 
 type details struct {
-	State     string                 `json:"state"`
-	AsOf      string                 `json:"as_of,omitempty"`
-	Until     string                 `json:"until,omitempty"`
-	Version   string                 `json:"version,omitempty"`
-	Basis     string                 `json:"basis,omitempty"`
-	Covers    []cache.Kind           `json:"covers,omitempty"`
-	Confirmed bool                   `json:"confirmed"`
-	Feed      events.FeedState       `json:"feed,omitempty"`
-	Width     map[cache.Grant]string `json:"width,omitempty"`
-	Missing   []cache.Grant          `json:"missing,omitempty"`
-	Reason    map[cache.Grant]string `json:"reason,omitempty"`
-	Message   string                 `json:"message,omitempty"`
+	State     string           `json:"state"`
+	AsOf      string           `json:"as_of,omitempty"`
+	Until     string           `json:"until,omitempty"`
+	Version   string           `json:"version,omitempty"`
+	Basis     string           `json:"basis,omitempty"`
+	Covers    []cache.Kind     `json:"covers,omitempty"`
+	Confirmed bool             `json:"confirmed"`
+	Feed      events.FeedState `json:"feed,omitempty"`
+	// Delay is how late a change may come that only a poll finds, in seconds.
+	Delay   float64                `json:"delay_s,omitempty"`
+	Width   map[cache.Grant]string `json:"width,omitempty"`
+	Missing []cache.Grant          `json:"missing,omitempty"`
+	Reason  map[cache.Grant]string `json:"reason,omitempty"`
+	Message string                 `json:"message,omitempty"`
 }
 
 // missing names a required attribute that a question lacks.

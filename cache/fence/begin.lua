@@ -7,8 +7,8 @@
 --       4 version that satisfies, 0 any; one above the last number counts as -1
 --       5 life of a lease, ms
 --       6 ceiling, ms
---       7 1 for a part: it must be of this fence, not below the floor, and
---         have half its life left unless somebody is fetching it already
+--       7 1 for a part: it must be of this fence, not below the floor, begun
+--         after 3, and have half its life left unless somebody is fetching it already
 --       8 soon, 9 settled, us: how long after a change the source may still be
 --         late; see commit
 --       10.. tags: of a part, what it is computed from; of an entry, those whose
@@ -60,6 +60,9 @@ local function satisfies()
   if part then
     local tenant = tonumber(redis.call('ZSCORE', fence, 't:tenant') or 0)
     local alive = f[4] == h.nonce and number >= h.floor and number >= version and number >= tenant
+    -- In one expression with the rest gopher-lua, on which the stand-in runs, takes
+    -- what ripe returns for true.
+    if as_of > 0 and began <= as_of then alive = false end
     alive = alive and ripe(number)
     return alive and deadline - now_ms >= (deadline - began) / 2, alive
   end

@@ -37,10 +37,12 @@ type Config struct {
 	Store *fence.Store
 	// Readers finds the reader of a tenant; nil if there is none.
 	Readers func(events.Home) Reader
-	// Life of an entry; zero means [cache.DefaultLife]. Lives, if set, is asked
-	// instead, for each tenant; what is out of bounds is brought within them.
+	// Life of an entry; zero means [cache.DefaultLife]. An entry lives longer
+	// where the answer wants it, see [cache.Answer]. Lives, if set, decides
+	// instead, for each tenant and what the answer wants, zero for nothing; what
+	// is out of bounds is brought within them.
 	Life  time.Duration
-	Lives func(events.Home) time.Duration
+	Lives func(h events.Home, wants time.Duration) time.Duration
 	// Later takes the looks that stored entries need in time; nil: none.
 	Later Scheduler
 	// Flights is how many fetches may run at once; zero means 64.
@@ -199,12 +201,14 @@ func (f *Filler) log(ctx context.Context, ref events.Ref, fl *flight, took time.
 // reader asked.
 var errUnproven = errors.New("the answer rests on something that may be out of date")
 
-// life is how long an entry of the tenant may be kept.
-func (f *Filler) life(h events.Home) time.Duration {
-	if f.Lives == nil {
-		return f.Life
+// life is how long an entry of the tenant may be kept whose answer wants to be
+// kept for so long.
+func (f *Filler) life(h events.Home, wants time.Duration) time.Duration {
+	life := max(f.Life, wants)
+	if f.Lives != nil {
+		life = f.Lives(h, wants)
 	}
-	return min(max(f.Lives(h), cache.MinLife), cache.Ceiling)
+	return min(max(life, cache.MinLife), cache.Ceiling)
 }
 
 // maxTries bounds how often a fill that loses against changes is fetched.
@@ -258,7 +262,7 @@ func (f *Filler) try(ctx context.Context, reader Reader, s *session, limit time.
 	}
 	tags := append([]events.Tag{events.SubjectTag(s.ref.Subject)}, answer.Tags...)
 	o, err := f.Store.Commit(ctx, s.lease, fence.Fill{
-		Fields: fields, Tags: tags, Used: s.used, Life: f.life(s.ref.Home),
+		Fields: fields, Tags: tags, Used: s.used, Life: f.life(s.ref.Home, answer.Life),
 		Limit: earlier(s.until, earlier(limit, answer.Expires)), AsOf: s.asOf,
 	})
 	r := Result{Entry: cache.Entry{Facts: answer.Facts, AsOf: earlier(s.asOf, s.lease.AsOf)}, Fetched: true}
@@ -276,6 +280,9 @@ func (f *Filler) try(ctx context.Context, reader Reader, s *session, limit time.
 	if o.Refused == "" {
 		r.AsOf, r.Until, r.Version, r.Confirmed, r.Stored = o.AsOf, o.Until, o.Version, o.Confirmed, o.Stored
 		r.changed, r.wait = o.Changed, o.Wait
+		if o.Stored && limit.IsZero() {
+			f.Metrics.lives(s.ref.Provider, o.Until.Sub(s.lease.AsOf))
+		}
 		return r, true, nil
 	}
 	f.Log.DebugContext(ctx, "fenced", "provider", s.ref.Provider, "tenant", s.ref.Tenant,

@@ -18,7 +18,7 @@ type Metrics struct {
 	changeAge, fillTime, lag                   *prometheus.HistogramVec
 	invalidateTime                             prometheus.Histogram
 	upkeep                                     *prometheus.CounterVec
-	lateness                                   *prometheus.HistogramVec
+	lateness, life                             *prometheus.HistogramVec
 	histories                                  prometheus.Counter
 	renewal                                    prometheus.Gauge
 }
@@ -58,6 +58,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		"Looks at standing entries: confirmed, corrected, renewed, unread.", "provider", "outcome")
 	m.lateness = histogram("rescind_provider_late_seconds",
 		"For how long after a change a provider still gave the old answer, at most.", "provider")
+	m.life = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "rescind_refresh_life_seconds", Help: "The life of entries that began a new one.",
+		Buckets: []float64{5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300},
+	}, []string{"provider"})
 	m.renewal = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "rescind_renewal_active", Help: "1 while Redis tells which entries are read, so that these are renewed.",
 	})
@@ -65,7 +69,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m.histories = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "rescind_redis_changed_total", Help: "How often Redis was found restarted, failed over or replaced.",
 	})
-	r.MustRegister(m.invalidateTime, m.histories, m.renewal)
+	r.MustRegister(m.invalidateTime, m.histories, m.renewal, m.life)
 	return m
 }
 
@@ -106,6 +110,13 @@ func (m *Metrics) upkept(p events.Provider, outcome string) {
 func (m *Metrics) late(p events.Provider, by time.Duration) {
 	if m != nil {
 		m.lateness.WithLabelValues(string(p)).Observe(by.Seconds())
+	}
+}
+
+// lives notes the life that an entry has begun.
+func (m *Metrics) lives(p events.Provider, life time.Duration) {
+	if m != nil {
+		m.life.WithLabelValues(string(p)).Observe(life.Seconds())
 	}
 }
 

@@ -62,6 +62,11 @@ func (s *session) Use(name string, at cache.Stamp, tags ...events.Tag) {
 	s.old = s.old || at.Fence != s.lease.Stamp.Fence || at.Number < s.lease.Stamp.Number
 }
 
+// ownLives is how old a part that tells of rights may be when it is used, in
+// lives of an entry: where those are short because changes may not reach us,
+// the part must not keep what the entries drop.
+const ownLives = 2
+
 // partTries bounds how often a part that loses against changes is fetched.
 const partTries = 3
 
@@ -75,6 +80,7 @@ func (s *session) Part(ctx context.Context, spec cache.PartSpec) ([]byte, error)
 	want, tags := fence.Want{Watch: spec.Tags}, spec.Tags
 	if subject := events.SubjectTag(s.ref.Subject); spec.Own {
 		want.Version = s.lease.Needs(subject)
+		want.After = s.lease.AsOf.Add(-ownLives * s.filler.life(s.ref.Home, 0))
 		tags = append(slices.Clone(tags), subject)
 	}
 	for range partTries {

@@ -197,3 +197,38 @@ func TestBusyEntryIsRenewed(t *testing.T) {
 		t.Error("an entry that nobody reads lives on")
 	}
 }
+
+// Where changes may not reach us lives are short, and a part that tells of
+// rights must not keep what the entries drop.
+func TestAPartOfRightsIsAtMostTwoLivesOld(t *testing.T) {
+	t.Parallel()
+	u := upkeep(t)
+	fetched := map[string]int{}
+	u.provider.says(func(ctx context.Context, _ events.Ref, s cache.Session) (cache.Answer, error) {
+		for _, own := range []bool{true, false} {
+			name := map[bool]string{true: "role:7", false: "dictionary"}[own]
+			_, err := s.Part(ctx, cache.PartSpec{
+				Name: name, Life: cache.Ceiling, Own: own,
+				Fetch: func(context.Context) ([]byte, error) { fetched[name]++; return []byte("x"), nil },
+			})
+			if err != nil {
+				return cache.Answer{}, err
+			}
+		}
+		return grants("*"), nil
+	})
+	f := u.lives(refresh.Config{Lives: func(events.Home, time.Duration) time.Duration { return cache.MinLife }})
+	for range 5 { // at 0, 8, 16, 24 and 32 s
+		u.get(f, "42")
+		u.later(8 * time.Second)
+		if err := u.db.Del(u.ctx, cache.Keys{}.Entry(ref("42"))).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := fetched["role:7"]; got != 2 { // at 0 and 24 s
+		t.Errorf("the role was fetched %d times, want 2", got)
+	}
+	if got := fetched["dictionary"]; got != 1 {
+		t.Errorf("the dictionary was fetched %d times, want 1", got)
+	}
+}

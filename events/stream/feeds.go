@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 	"github.com/rescindhq/rescind/events"
 )
 
-// FeedBucket is the key-value bucket of proofs of life, one key for a home. It
+// FeedBucket is the key-value bucket of proofs of life, one key for a home and kind. It
 // is in memory, as hints are: a proof costs no write to a disk, and what a
 // restart of the server takes along reads as doubtful.
 const FeedBucket = "FEEDS"
@@ -32,12 +33,28 @@ const (
 // errWatchEnded says that the watch was ended from the other side.
 var errWatchEnded = errors.New("watch ended")
 
-// FeedOptions say whose feeds are followed.
-type FeedOptions struct {
-	// Homes are followed; of others nothing is remembered.
-	Homes []events.Home
+// Followed is a feed that somebody relies on.
+type Followed struct {
+	events.Home
+	Kind events.FeedKind
 	// Bound is how long a proof of life holds.
 	Bound time.Duration
+}
+
+func (f Followed) id() feedID { return feedID{f.Home, f.Kind} }
+
+// feedID is a home's feed.
+type feedID struct {
+	events.Home
+	kind events.FeedKind
+}
+
+func idOf(f events.Feed) feedID { return feedID{f.Home, cmp.Or(f.Kind, events.FeedWebhook)} }
+
+// FeedOptions say which feeds are followed.
+type FeedOptions struct {
+	// Feeds are followed; of others nothing is remembered.
+	Feeds []Followed
 	// Log receives a line when a feed's state changes; nil discards them.
 	Log *slog.Logger
 	// Now is the clock; nil means [time.Now].
@@ -46,15 +63,16 @@ type FeedOptions struct {
 
 // Feeds knows which feeds are alive. It is a [prometheus.Collector] of
 //
-//	rescind_feed_alive{provider}  how many tenants' feeds are alive
+//	rescind_feed_alive{provider,kind}  how many tenants' feeds are alive
 type Feeds struct {
 	s     *Stream
 	o     FeedOptions
 	alive *prometheus.Desc
-	told  map[events.Home]events.FeedState // of Run alone
+	every time.Duration               // a watch is made anew
+	told  map[feedID]events.FeedState // of Run alone
 
 	mu     sync.RWMutex
-	proofs map[events.Home]time.Time // has a key for every home
+	proofs map[feedID]time.Time // has a key for every feed
 }
 
 // Feeds makes no call and starts nothing: until [Feeds.Run] has heard of them,
@@ -67,30 +85,50 @@ func (s *Stream) Feeds(o FeedOptions) *Feeds {
 		o.Now = time.Now
 	}
 	f := &Feeds{
-		s: s, o: o, proofs: map[events.Home]time.Time{}, told: map[events.Home]events.FeedState{},
-		alive: prometheus.NewDesc("rescind_feed_alive", "Feeds shown to be alive, one for each tenant.",
-			[]string{"provider"}, nil),
+		s: s, o: o, proofs: map[feedID]time.Time{}, told: map[feedID]events.FeedState{}, every: time.Hour,
+		alive: prometheus.NewDesc("rescind_feed_alive", "Feeds shown to be alive, one of a kind for each tenant.",
+			[]string{"provider", "kind"}, nil),
 	}
-	for _, h := range o.Homes {
-		f.proofs[h] = time.Time{}
+	for _, one := range o.Feeds {
+		f.proofs[one.id()] = time.Time{}
+		f.every = min(f.every, one.Bound/watchesPerBound)
 	}
 	return f
 }
 
-// Health is the state of a home's feed and its last proof of life, zero if none
-// is known. It is answered from memory: whatever keeps the proofs away, they
-// grow old, and the feed is doubtful once they are older than the bound.
+// Health is the state of a home: alive if all its feeds are, with the proof that
+// ends first, zero if one has none. It is answered from memory: whatever keeps
+// the proofs away, they grow old, and a feed is doubtful once its proof is older
+// than its bound. A home without feeds is doubtful.
 func (f *Feeds) Health(h events.Home) (state events.FeedState, proof time.Time) {
+	state = events.FeedDoubtful
+	var ends time.Time
+	for _, one := range f.o.Feeds {
+		if one.Home != h {
+			continue
+		}
+		s, at := f.health(one)
+		if s != events.FeedAlive {
+			return s, at
+		}
+		if end := at.Add(one.Bound); ends.IsZero() || end.Before(ends) {
+			state, proof, ends = s, at, end
+		}
+	}
+	return state, proof
+}
+
+func (f *Feeds) health(one Followed) (events.FeedState, time.Time) {
 	f.mu.RLock()
-	proof = f.proofs[h]
+	proof := f.proofs[one.id()]
 	f.mu.RUnlock()
-	return events.Feed{Home: h, Proof: proof}.State(f.o.Now(), f.o.Bound), proof
+	return events.Feed{Proof: proof}.State(f.o.Now(), one.Bound), proof
 }
 
 // Run follows the proofs until ctx ends, then returns nil.
 func (f *Feeds) Run(ctx context.Context) error {
 	for trouble := false; ; {
-		err := f.watch(ctx, f.o.Bound/watchesPerBound)
+		err := f.watch(ctx, f.every)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -165,24 +203,25 @@ func (f *Feeds) note(e jetstream.KeyValueEntry) {
 	at = now.Add(-max(0, now.Sub(at))) // with the monotonic clock of this process
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if known, ours := f.proofs[feed.Home]; ours && at.After(known) {
-		f.proofs[feed.Home] = at
+	if known, ours := f.proofs[idOf(feed)]; ours && at.After(known) {
+		f.proofs[idOf(feed)] = at
 	}
 }
 
 // tell logs what has changed.
 func (f *Feeds) tell(ctx context.Context) {
-	for _, h := range f.o.Homes {
-		state, proof := f.Health(h)
-		if f.told[h] == state {
+	for _, one := range f.o.Feeds {
+		state, proof := f.health(one)
+		if f.told[one.id()] == state {
 			continue
 		}
-		f.told[h] = state
+		f.told[one.id()] = state
 		level := slog.LevelInfo
 		if state != events.FeedAlive {
 			level = slog.LevelWarn
 		}
-		f.o.Log.Log(ctx, level, "feed", "provider", h.Provider, "tenant", h.Tenant, "state", state, "proof", proof)
+		f.o.Log.Log(ctx, level, "feed", "provider", one.Provider, "tenant", one.Tenant, "kind", one.Kind,
+			"state", state, "proof", proof)
 	}
 }
 
@@ -191,15 +230,17 @@ func (f *Feeds) Describe(descs chan<- *prometheus.Desc) { descs <- f.alive }
 
 // Collect is for the registry.
 func (f *Feeds) Collect(metrics chan<- prometheus.Metric) {
-	alive := map[events.Provider]int{}
-	for _, h := range f.o.Homes {
-		alive[h.Provider] += 0
-		if state, _ := f.Health(h); state == events.FeedAlive {
-			alive[h.Provider]++
+	type group struct{ provider, kind string }
+	alive := map[group]int{}
+	for _, one := range f.o.Feeds {
+		g := group{string(one.Provider), string(one.Kind)}
+		alive[g] += 0
+		if state, _ := f.health(one); state == events.FeedAlive {
+			alive[g]++
 		}
 	}
-	for p, n := range alive {
-		metrics <- prometheus.MustNewConstMetric(f.alive, prometheus.GaugeValue, float64(n), string(p))
+	for g, n := range alive {
+		metrics <- prometheus.MustNewConstMetric(f.alive, prometheus.GaugeValue, float64(n), g.provider, g.kind)
 	}
 }
 
@@ -219,7 +260,7 @@ func (s *Stream) feedBucket(ctx context.Context) (jetstream.KeyValue, error) {
 	return kv, wrap("bucket "+FeedBucket, err)
 }
 
-// feedKey cannot be confused: both parts are escaped, dots included.
-func feedKey(h events.Home) string {
-	return strings.Join([]string{nameToken(string(h.Provider)), nameToken(string(h.Tenant))}, ".")
+// feedKey cannot be confused: the parts are escaped, dots included.
+func feedKey(id feedID) string {
+	return strings.Join([]string{nameToken(string(id.Provider)), nameToken(string(id.Tenant)), string(id.kind)}, ".")
 }

@@ -26,9 +26,10 @@ var other = events.Home{Provider: "ringcentral", Tenant: "a.b>*"}
 // follow runs the reader's side, stopped at the end or before.
 func follow(t *testing.T, s *stream.Stream, o stream.FeedOptions) (f *stream.Feeds, stop func()) {
 	t.Helper()
-	o.Homes = []events.Home{home, other}
-	if o.Bound == 0 {
-		o.Bound = feedBound
+	if o.Feeds == nil {
+		o.Feeds = []stream.Followed{
+			{Home: home, Kind: events.FeedWebhook, Bound: feedBound}, {Home: other, Kind: events.FeedWebhook, Bound: feedBound},
+		}
 	}
 	f = s.Feeds(o)
 	return f, background(t, f.Run)
@@ -60,6 +61,31 @@ func wantState(t *testing.T, f *stream.Feeds, h events.Home, want events.FeedSta
 	}
 }
 
+func TestAHomeIsAliveIfAllItsFeedsAre(t *testing.T) {
+	s, _ := opened(t)
+	var ahead atomic.Int64
+	f, _ := follow(t, s, stream.FeedOptions{
+		Feeds: []stream.Followed{
+			{Home: home, Kind: events.FeedWebhook, Bound: feedBound},
+			{Home: home, Kind: events.FeedTail, Bound: 2 * feedBound},
+		},
+		Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+	})
+	p, _ := prover(t, s)
+	tailed := proof(home)
+	tailed.Kind, tailed.Sign = events.FeedTail, events.SignPoll
+	p.Note(tailed)
+	p.Note(events.Feed{Home: other, Kind: events.FeedTail, Proof: tailed.Proof}) // nobody's
+	hooked := proof(home)
+	hooked.Proof = hooked.Proof.Add(-time.Second)
+	p.Note(hooked)
+	eventually(t, "both proofs arrive", knows(f, hooked))
+	wantState(t, f, home, events.FeedAlive)
+	wantState(t, f, other, events.FeedDoubtful)
+	ahead.Store(int64(feedBound)) // the tail's proof still holds
+	wantState(t, f, home, events.FeedDoubtful)
+}
+
 func TestAFeedIsAliveWhileItsProofHolds(t *testing.T) {
 	s, _ := opened(t)
 	var ahead atomic.Int64
@@ -81,8 +107,8 @@ func TestAFeedIsAliveWhileItsProofHolds(t *testing.T) {
 
 func wantAlive(t *testing.T, f *stream.Feeds, want int) {
 	t.Helper()
-	text := fmt.Sprintf("# HELP rescind_feed_alive Feeds shown to be alive, one for each tenant.\n"+
-		"# TYPE rescind_feed_alive gauge\nrescind_feed_alive{provider=\"ringcentral\"} %d\n", want)
+	text := fmt.Sprintf("# HELP rescind_feed_alive Feeds shown to be alive, one of a kind for each tenant.\n"+
+		"# TYPE rescind_feed_alive gauge\nrescind_feed_alive{kind=\"webhook\",provider=\"ringcentral\"} %d\n", want)
 	if err := testutil.CollectAndCompare(f, strings.NewReader(text)); err != nil {
 		t.Error(err)
 	}
@@ -124,7 +150,7 @@ func TestAProofIsNoYoungerThanItsCopy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := kv.Get(t.Context(), "ringcentral."+string(home.Tenant))
+	e, err := kv.Get(t.Context(), "ringcentral."+string(home.Tenant)+".webhook")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/rescindhq/rescind/events"
 )
 
-// feedPause is the time between two writes for one home.
+// feedPause is the time between two writes for one feed.
 const feedPause = time.Second
 
-// Proofs writes down the last proof of life of each home, at most about one a
+// Proofs writes down the last proof of life of each feed, at most about one a
 // second; those between are passed over.
 type Proofs struct {
 	s    *Stream
@@ -22,8 +22,8 @@ type Proofs struct {
 	kv   jetstream.KeyValue
 
 	mu   sync.Mutex
-	last map[events.Home]events.Feed
-	due  map[events.Home]bool
+	last map[feedID]events.Feed
+	due  map[feedID]bool
 }
 
 // Proofs makes no call and starts nothing: what is noted is written by
@@ -31,19 +31,20 @@ type Proofs struct {
 func (s *Stream) Proofs() *Proofs {
 	return &Proofs{
 		s: s, wake: make(chan struct{}, 1),
-		last: map[events.Home]events.Feed{}, due: map[events.Home]bool{},
+		last: map[feedID]events.Feed{}, due: map[feedID]bool{},
 	}
 }
 
-// Note takes a proof and never waits. It keeps one for each home for good: note
-// no homes but those that are configured.
+// Note takes a proof and never waits. It keeps one for each feed for good: note
+// none but those that are configured.
 func (p *Proofs) Note(f events.Feed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !f.Proof.After(p.last[f.Home].Proof) {
+	id := idOf(f)
+	if !f.Proof.After(p.last[id].Proof) {
 		return
 	}
-	p.last[f.Home], p.due[f.Home] = f, true
+	p.last[id], p.due[id] = f, true
 	p.rouse()
 }
 
@@ -100,17 +101,17 @@ func (p *Proofs) write(ctx context.Context) (err error) {
 			p.s.log.WarnContext(ctx, "proof of life", "error", err)
 			continue
 		}
-		if err := p.put(ctx, f.Home, b); err != nil {
+		if err := p.put(ctx, idOf(f), b); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *Proofs) put(ctx context.Context, h events.Home, b []byte) error {
+func (p *Proofs) put(ctx context.Context, id feedID, b []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, feedLimit)
 	defer cancel()
-	if _, err := p.kv.Put(ctx, feedKey(h), b); err != nil {
+	if _, err := p.kv.Put(ctx, feedKey(id), b); err != nil {
 		return fmt.Errorf("bucket %s: %w", FeedBucket, err)
 	}
 	return nil
@@ -120,8 +121,8 @@ func (p *Proofs) put(ctx context.Context, h events.Home, b []byte) error {
 func (p *Proofs) take() (feeds []events.Feed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for h := range p.due {
-		feeds = append(feeds, p.last[h])
+	for id := range p.due {
+		feeds = append(feeds, p.last[id])
 	}
 	clear(p.due)
 	return feeds
@@ -132,8 +133,8 @@ func (p *Proofs) again() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.kv = nil
-	for h := range p.last {
-		p.due[h] = true
+	for id := range p.last {
+		p.due[id] = true
 	}
 	p.rouse()
 }
