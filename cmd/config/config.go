@@ -70,12 +70,14 @@ type Listener struct {
 	MaxConnections int                  `yaml:"max_connections"`
 }
 
-// Worker says how entries are kept and asked for.
+// Worker says how entries are kept and asked for. An entry lives for Life, or
+// up to MaxLife where the vendor's limits do not suffice for shorter lives.
 type Worker struct {
 	Addr      string               `yaml:"addr"`
 	AdminAddr string               `yaml:"admin_addr"`
 	Token     subscriptions.Secret `yaml:"token"`
 	Life      time.Duration        `yaml:"life"`
+	MaxLife   time.Duration        `yaml:"max_life"`
 	Fetchers  int                  `yaml:"fetchers"`
 }
 
@@ -85,36 +87,24 @@ type Log struct {
 	Format string `yaml:"format"`
 }
 
-// Provider is one OAuth client at a vendor. An empty BaseURL and a
-// SubscriptionLife of zero mean the vendor's own.
+// Provider is one OAuth client at a vendor. What it can be told depends on its
+// kind: the settings that the kind's package lists, by their names there.
 type Provider struct {
-	Name             string               `yaml:"-"` // its key in the file
-	Kind             string               `yaml:"kind"`
-	BaseURL          string               `yaml:"base_url"`
-	ClientID         string               `yaml:"client_id"`
-	ClientSecret     subscriptions.Secret `yaml:"client_secret"`
-	SubscriptionLife time.Duration        `yaml:"subscription_life"`
-	// RolePoll is how often roles are looked at; 0 in a Provider that was not read
-	// from a file means the default.
-	RolePoll time.Duration `yaml:"role_poll"`
-	Tenants  []Tenant      `yaml:"tenants"`
+	Name string // its key in the file
+	Kind string
+	// Plain and Secret are the settings of the provider. One that is absent or
+	// empty has its default; items of a list are name.0, name.1 and so on.
+	Plain   map[string]string
+	Secret  map[string]subscriptions.Secret
+	Tenants []Tenant
 }
 
-// Tenant is one customer's organisation at a provider.
+// Tenant is one customer's organisation at a provider, with the settings that
+// are its own.
 type Tenant struct {
-	ID                 string                 `yaml:"id"`
-	JWT                subscriptions.Secret   `yaml:"jwt"`
-	VerificationTokens []subscriptions.Secret `yaml:"verification_tokens"`
-	TokenExchange      TokenExchange          `yaml:"token_exchange"`
-}
-
-// TokenExchange is the customer's endpoint for subjects' own tokens, RFC 8693.
-// An empty URL means that there is none.
-type TokenExchange struct {
-	URL          string               `yaml:"url"`
-	ClientID     string               `yaml:"client_id"`
-	ClientSecret subscriptions.Secret `yaml:"client_secret"`
-	Audience     string               `yaml:"audience"`
+	ID     string
+	Plain  map[string]string
+	Secret map[string]subscriptions.Secret
 }
 
 // Default is a configuration in which every field has its default.
@@ -147,27 +137,3 @@ func (l Log) Logger(w io.Writer) *slog.Logger {
 	}
 	return slog.New(slog.NewJSONHandler(w, o))
 }
-
-// Settings are what the provider's package reads, for one tenant.
-func (p Provider) Settings(t Tenant) subscriptions.Settings {
-	s := subscriptions.Settings{
-		Plain: map[string]string{
-			"base_url": p.BaseURL, "client_id": p.ClientID, "exchange_url": t.TokenExchange.URL,
-			"exchange_client_id": t.TokenExchange.ClientID, "exchange_audience": t.TokenExchange.Audience,
-		},
-		Secret: map[string]subscriptions.Secret{
-			"client_secret": p.ClientSecret, "jwt": t.JWT,
-			"exchange_client_secret": t.TokenExchange.ClientSecret,
-		},
-	}
-	if p.SubscriptionLife != 0 {
-		s.Plain["subscription_life"] = p.SubscriptionLife.String()
-	}
-	for i, token := range t.VerificationTokens {
-		s.Secret[tokenSettings[min(i, len(tokenSettings)-1)]] = token
-	}
-	return s
-}
-
-// tokenSettings are the settings for verification tokens, in order.
-var tokenSettings = [...]string{"verification_token", "verification_token_old"}

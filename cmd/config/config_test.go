@@ -20,6 +20,7 @@ import (
 	"github.com/rescindhq/rescind/cmd/config"
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/providers"
 )
 
@@ -85,8 +86,8 @@ func TestDefaultsAreValid(t *testing.T) {
 	if diff := cmp.Diff(string(config.Default().Effective()), string(c.Effective())); diff != "" {
 		t.Errorf("an empty file is not the default:\n%s", diff)
 	}
-	if c.Worker.Life != cache.DefaultLife || c.Redis.Prefix != cache.DefaultPrefix {
-		t.Errorf("life %s, prefix %q: want the contract's", c.Worker.Life, c.Redis.Prefix)
+	if w := c.Worker; w.Life != cache.DefaultLife || w.MaxLife != cache.Ceiling || c.Redis.Prefix != cache.DefaultPrefix {
+		t.Errorf("life %s to %s, prefix %q: want the contract's", w.Life, w.MaxLife, c.Redis.Prefix)
 	}
 	// What a default cannot give is all that is missing.
 	got := c.Validate(config.RoleListener, config.RoleWorker)
@@ -124,12 +125,17 @@ func TestEffective(t *testing.T) {
 func TestFieldsAreThoseOfTheFile(t *testing.T) {
 	var got []string
 	for _, f := range config.Fields() {
+		if f.Kind != "" && f.Kind != "ringcentral" {
+			continue // not the sample's
+		}
 		got = append(got, strings.NewReplacer("<name>", "ringcentral", "<n>", "0").Replace(f.Path))
 		if f.Doc == "" || f.Env == "" {
 			t.Errorf("%s has no explanation or no variable", f.Path)
 		}
 	}
 	want := scalars(t, sample(t).Effective())
+	slices.Sort(want) // a list of fields begins with what all kinds have
+	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-file +fields):\n%s", diff)
 	}
@@ -141,20 +147,20 @@ func TestDocument(t *testing.T) {
 
 func TestSettingsOpenTheProvider(t *testing.T) {
 	c := sample(t)
-	c.Providers[0].SubscriptionLife = time.Hour
-	c.Providers[0].Tenants[0].VerificationTokens = append(
-		c.Providers[0].Tenants[0].VerificationTokens, subscriptions.NewSecret("the-older-hunter2"))
-	c.Providers[0].Tenants[0].TokenExchange = config.TokenExchange{
-		URL: "https://login.example.com/token", ClientID: "rescind", Audience: "rc",
-		ClientSecret: subscriptions.NewSecret("exchange-hunter2"),
-	}
+	c.Providers[0].Plain["subscription_life"] = "1h"
+	own := &c.Providers[0].Tenants[0]
+	own.Secret["verification_tokens.1"] = subscriptions.NewSecret("the-older-hunter2")
+	own.Secret["token_exchange.client_secret"] = subscriptions.NewSecret("exchange-hunter2")
+	own.Plain = map[string]string{"token_exchange.url": "https://login.example.com/token",
+		"token_exchange.client_id": "rescind", "token_exchange.audience": "rc"}
 	if err := c.Validate(config.RoleWorker); err != nil {
 		t.Fatal(err)
 	}
 	p, tenant := c.Providers[0], c.Providers[0].Tenants[0]
 	home := events.Home{Provider: events.Provider(p.Name), Tenant: events.Tenant(tenant.ID)}
 	deps := subscriptions.Deps{HTTP: http.DefaultClient, Vault: struct{ subscriptions.Vault }{},
-		Log: slog.New(slog.DiscardHandler)}
+		Budget: budget.NewLocal(),
+		Log:    slog.New(slog.DiscardHandler)}
 	settings := p.Settings(tenant)
 	if _, err := providers.Open(p.Kind, home, settings, deps); err != nil {
 		t.Error(err)
@@ -165,14 +171,19 @@ func TestSettingsOpenTheProvider(t *testing.T) {
 	}
 	want := map[string]string{
 		"client_secret": "client-hunter2-secret", "jwt": "jwt-hunter2",
-		"verification_token": "verification-hunter2", "verification_token_old": "the-older-hunter2",
-		"exchange_client_secret": "exchange-hunter2",
+		"verification_tokens.0": "verification-hunter2", "verification_tokens.1": "the-older-hunter2",
+		"token_exchange.client_secret": "exchange-hunter2",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("secrets (-want +got):\n%s", diff)
 	}
-	if settings.Plain["subscription_life"] != "1h0m0s" {
-		t.Errorf("subscription_life = %q", settings.Plain["subscription_life"])
+	plain := map[string]string{
+		"base_url": "https://platform.ringcentral.com", "client_id": "change-me", "subscription_life": "1h",
+		"token_exchange.url": "https://login.example.com/token", "token_exchange.client_id": "rescind",
+		"token_exchange.audience": "rc",
+	}
+	if diff := cmp.Diff(plain, settings.Plain); diff != "" {
+		t.Errorf("plain (-want +got):\n%s", diff)
 	}
 }
 
@@ -185,18 +196,22 @@ func TestOverrides(t *testing.T) {
 		"RESCIND_LISTENER_ADDRESS_KEY=file:"+secret,
 		"RESCIND_NATS_PASSWORD=env:RESCIND_OTHER", "RESCIND_OTHER=another-password",
 		"RESCIND_PROVIDERS_RINGCENTRAL_CLIENT_ID=other-client",
+		"RESCIND_PROVIDERS_RINGCENTRAL_ROLE_POLL=90s",
 		"RESCIND_PROVIDERS_RINGCENTRAL_TENANTS_0_ID=42",
+		"RESCIND_PROVIDERS_RINGCENTRAL_TENANTS_0_TOKEN_EXCHANGE_CLIENT_ID=exchange-client",
 		"RESCIND_PROVIDERS_RINGCENTRAL_TENANTS_0_VERIFICATION_TOKENS_0=env:RESCIND_OTHER",
 		"RESCIND_WORKER_TOKEN=",
 	)
+	own := c.Providers[0].Tenants[0]
 	got := []any{
 		c.NATS.URL, c.NATS.Replicas, c.Redis.Cluster, c.Worker.Life, c.Listener.AddressKey.Reveal(),
-		c.NATS.Password.Reveal(), c.Providers[0].ClientID, c.Providers[0].Tenants[0].ID,
-		c.Providers[0].Tenants[0].VerificationTokens[0].Reveal(), c.Worker.Token.Empty(),
+		c.NATS.Password.Reveal(), c.Providers[0].Plain["client_id"], c.Providers[0].Plain["role_poll"],
+		own.ID, own.Plain["token_exchange.client_id"], own.Secret["verification_tokens.0"].Reveal(),
+		c.Worker.Token.Empty(),
 	}
 	want := []any{
 		"nats://a:4222,nats://b:4222", 3, true, 4 * time.Minute, "address-key-from-a-file",
-		"another-password", "other-client", "42", "another-password", true,
+		"another-password", "other-client", "90s", "42", "exchange-client", "another-password", true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -204,14 +219,34 @@ func TestOverrides(t *testing.T) {
 }
 
 func TestDashInAProvidersName(t *testing.T) {
-	const text = "providers: {ringcentral-support: {kind: x}, box: {kind: y}}"
-	c, err := config.Parse([]byte(text), "f", []string{"RESCIND_PROVIDERS_RINGCENTRAL_SUPPORT_KIND=z"})
+	const text = "providers: {ringcentral-support: {kind: ringcentral, client_id: x}, " +
+		"a: {kind: ringcentral, client_id: y}}"
+	c, err := config.Parse([]byte(text), "f", []string{"RESCIND_PROVIDERS_RINGCENTRAL_SUPPORT_CLIENT_ID=z"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []string{c.Providers[0].Name, c.Providers[0].Kind, c.Providers[1].Name, c.Providers[1].Kind}
-	if want := []string{"box", "y", "ringcentral-support", "z"}; !slices.Equal(got, want) {
+	var got []string
+	for _, p := range c.Providers {
+		got = append(got, p.Name, p.Kind, p.Plain["client_id"])
+	}
+	want := []string{"a", "ringcentral", "y", "ringcentral-support", "ringcentral", "z"}
+	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// The kind decides which other keys there are, wherever it comes from.
+func TestKindFromTheEnvironment(t *testing.T) {
+	for _, text := range []string{
+		"providers: {a: {client_id: x}}", "providers: {a: {client_id: x, kind: carrier-pigeon}}",
+	} {
+		c, err := config.Parse([]byte(text), "f", []string{"RESCIND_PROVIDERS_A_KIND=ringcentral"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := c.Providers[0]; p.Kind != "ringcentral" || p.Plain["client_id"] != "x" {
+			t.Errorf("%s: got %+v", text, p)
+		}
 	}
 }
 

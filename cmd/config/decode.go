@@ -71,20 +71,27 @@ func (d *decoder) fail(n *yaml.Node, at place, format string, args ...any) {
 
 func (d *decoder) decode(n *yaml.Node, v reflect.Value, at place) {
 	switch {
-	case n.Kind == yaml.AliasNode:
-		d.fail(n, at, "aliases are not supported; write the value")
-	case strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!"):
-		d.fail(n, at, "tags are not supported; quote a value that begins with !")
-	case n.Tag == "!!null":
+	case !d.present(n, at):
 	case isScalar(v):
 		d.decodeScalar(n, v, at)
 	case v.Kind() == reflect.Struct:
 		d.decodeStruct(n, v, at)
-	case v.Type().Elem() == reflect.TypeFor[Provider]():
-		d.decodeProviders(n, v, at)
 	default:
-		d.decodeList(n, v, at)
+		d.decodeProviders(n, v.Addr().Interface().(*[]Provider), at)
 	}
+}
+
+// present is false for null, and for what is not supported.
+func (d *decoder) present(n *yaml.Node, at place) bool {
+	switch {
+	case n.Kind == yaml.AliasNode:
+		d.fail(n, at, "aliases are not supported; write the value")
+	case strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!"):
+		d.fail(n, at, "tags are not supported; quote a value that begins with !")
+	default:
+		return n.Tag != "!!null"
+	}
+	return false
 }
 
 func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, at place) {
@@ -104,31 +111,28 @@ func (d *decoder) decodeStruct(n *yaml.Node, v reflect.Value, at place) {
 	}
 }
 
-func (d *decoder) decodeProviders(n *yaml.Node, v reflect.Value, at place) {
+func (d *decoder) decodeProviders(n *yaml.Node, list *[]Provider, at place) {
 	for key, value := range d.pairs(n, at) {
 		if !providerName.MatchString(key.Value) {
 			d.fail(key, at.entry(shorten(key.Value)), "a provider's name must be 1 to 32 of a-z 0-9 -")
 			continue
 		}
-		p := reflect.ValueOf(&Provider{Name: key.Value}).Elem()
-		setDefaults(p, at.entry(key.Value))
-		d.decode(value, p, at.entry(key.Value))
-		v.Set(reflect.Append(v, p))
+		p := Provider{Name: key.Value}
+		d.decodeProvider(value, &p, at.entry(key.Value))
+		*list = append(*list, p)
 	}
 }
 
-func (d *decoder) decodeList(n *yaml.Node, v reflect.Value, at place) {
+// items are those of a list.
+func (d *decoder) items(n *yaml.Node, at place) []*yaml.Node {
+	if !d.present(n, at) {
+		return nil
+	}
 	if n.Kind != yaml.SequenceNode {
 		d.fail(n, at, "must be a list")
-		return
+		return nil
 	}
-	for i, item := range n.Content {
-		one := reflect.New(v.Type().Elem()).Elem()
-		at := at.item(strconv.Itoa(i))
-		setDefaults(one, at)
-		d.decode(item, one, at)
-		v.Set(reflect.Append(v, one))
-	}
+	return n.Content
 }
 
 // pairs yields the keys and values of a mapping, each key once.

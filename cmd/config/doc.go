@@ -8,7 +8,12 @@
 // [Config.Effective] or in any printing of a [Config].
 //
 // One table is the source of names, defaults and explanations: [Fields] and
-// [Markdown] show it, [Parse] and [Config.Validate] obey it.
+// [Document] show it, [Parse] and [Config.Validate] obey it.
+//
+// It knows no vendor. What a provider can be told its package lists, as
+// [subscriptions.Setting], and judges when it is opened, which makes no call; here
+// it is only said where in the file the setting at fault stands. So a provider's
+// kind must be known before its other keys can be read.
 //
 // # Environment
 //

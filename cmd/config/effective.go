@@ -17,7 +17,7 @@ func (c *Config) Effective() []byte {
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
-	if err := enc.Encode(c.node(reflect.ValueOf(*c), place{})); err != nil {
+	if err := enc.Encode(c.node(reflect.ValueOf(c).Elem(), place{})); err != nil {
 		return fmt.Appendf(nil, "# %v\n", err) // invalid UTF-8 in a value
 	}
 	return b.Bytes()
@@ -35,18 +35,11 @@ func (c *Config) node(v reflect.Value, at place) *yaml.Node {
 			}
 		}
 		return n
-	case v.Type().Elem() == reflect.TypeFor[Provider]():
-		n := &yaml.Node{Kind: yaml.MappingNode}
-		for i := range v.Len() {
-			at := itemPlace(at, v.Index(i), i)
-			name := v.Index(i).Interface().(Provider).Name
-			n.Content = append(n.Content, textNode(name), c.node(v.Index(i), at))
-		}
-		return n
 	}
-	n := &yaml.Node{Kind: yaml.SequenceNode}
-	for i := range v.Len() {
-		n.Content = append(n.Content, c.node(v.Index(i), itemPlace(at, v.Index(i), i)))
+	n := &yaml.Node{Kind: yaml.MappingNode}
+	for i := range c.Providers {
+		p := &c.Providers[i]
+		n.Content = append(n.Content, textNode(p.Name), c.providerNode(p, at.entry(p.Name)))
 	}
 	return n
 }

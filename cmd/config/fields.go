@@ -3,10 +3,12 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/providers"
 )
 
 const envPrefix = "RESCIND_"
@@ -21,14 +23,20 @@ type Field struct {
 	For Role
 	// Must says that it may not be empty for a role that uses it.
 	Must bool
+	// Kind is the only kind of provider that has it; empty means all, and what
+	// belongs to no provider.
+	Kind string
 	Doc  string
 
 	pattern string
 }
 
-// Fields lists every scalar, in the order of the file.
+// Fields lists every scalar: those that all have in the order of the file, then
+// the settings of each kind of provider.
 func Fields() []Field {
-	fields := append(sections(), providerFields()...)
+	fields := append(sections(),
+		row("providers.*.kind", "", "", true, "the vendor: "+strings.Join(kinds(), ", ")),
+		row("providers.*.tenants.*.id", "", "", true, "of the organisation at the vendor"))
 	for i := range fields {
 		f := &fields[i]
 		at := place{}
@@ -44,7 +52,28 @@ func Fields() []Field {
 		}
 		f.Path, f.Env = at.path, at.env()
 	}
+	for _, p := range providers.All() {
+		for _, s := range p.Settings {
+			fields = append(fields, settingField(p.Kind, s))
+		}
+	}
 	return fields
+}
+
+func settingField(kind string, s subscriptions.Setting) Field {
+	at, doc := place{}.key("providers").entry("<name>"), s.Doc
+	if s.Tenant {
+		at = at.key("tenants").item("<n>")
+	}
+	at = at.setting(kind, s.Name)
+	if s.Many > 0 {
+		at, doc = at.item("<n>"), fmt.Sprintf("at most %d; %s", s.Many, doc)
+	}
+	if s.Secret {
+		doc = "secret: " + doc
+	}
+	return Field{Path: at.path, Env: at.env(), Default: s.Default, Must: s.Must, Kind: kind, Doc: doc,
+		pattern: at.pattern}
 }
 
 func sections() []Field {
@@ -85,35 +114,12 @@ func sections() []Field {
 		row("worker.admin_addr", "127.0.0.1:9081", worker, true, "host:port for health and metrics"),
 		row("worker.token", "", worker, false, "secret: bearer token of those who ask; at least 16 characters"),
 		row("worker.life", "1m0s", worker, true, "life of an entry, 10s to 5m"),
-		row("worker.fetchers", "8", worker, true, "fetches at a time, 1 to 1024"),
+		row("worker.max_life", "5m0s", worker, true, "life to which entries are stretched while the vendor's "+
+			"limits do not suffice for shorter ones, worker.life to 5m; worker.life itself switches that off"),
+		row("worker.fetchers", "32", worker, true, "fetches at a time, 1 to 1024"),
 
 		row("log.level", "info", "", true, "debug, info, warn or error"),
 		row("log.format", "json", "", true, "json or text"),
-	}
-}
-
-func providerFields() []Field {
-	const worker = RoleWorker
-	const provider, tenant, exchange = "providers.*.", "providers.*.tenants.*.",
-		"providers.*.tenants.*.token_exchange."
-	return []Field{
-		row(provider+"kind", "", "", true, "the vendor: ringcentral"),
-		row(provider+"base_url", "", "", false, "of the vendor's API; the vendor's own if empty"),
-		row(provider+"client_id", "", "", true, "of the app at the vendor"),
-		row(provider+"client_secret", "", "", true, "secret: of the app at the vendor"),
-		row(provider+"subscription_life", "0s", "", false, "asked for at registration; the vendor's usual if 0s"),
-		row(provider+"role_poll", "1m0s", worker, true,
-			"how often the roles are looked at, whose edits the vendor does not tell of; 10s to 1h, 0s is 1m0s"),
-
-		row(tenant+"id", "", "", true, "of the account at the vendor"),
-		row(tenant+"jwt", "", "", true, "secret: credential of the service user"),
-		row(tenant+"verification_tokens.*", "", "", true, "secret: one or two of 16 to 256 characters; "+
-			"the first is given to new registrations, both are accepted"),
-
-		row(exchange+"url", "", "", false, "endpoint for subjects' own tokens (RFC 8693); none if empty"),
-		row(exchange+"client_id", "", "", false, "of the endpoint's client"),
-		row(exchange+"client_secret", "", "", false, "secret: of the endpoint's client"),
-		row(exchange+"audience", "", "", false, "asked for at the endpoint; optional"),
 	}
 }
 
@@ -121,11 +127,11 @@ func row(pattern, value string, only Role, must bool, doc string) Field {
 	return Field{pattern: pattern, Default: value, For: only, Must: must, Doc: doc}
 }
 
-// Markdown is the table of [Fields].
-func Markdown() string {
+// table is that of some fields.
+func table(fields []Field) string {
 	var b strings.Builder
 	b.WriteString("| field | default | used by | meaning |\n| --- | --- | --- | --- |\n")
-	for _, f := range Fields() {
+	for _, f := range fields {
 		value, by, must := "", "both", ""
 		if f.Default != "" {
 			value = "`" + f.Default + "`"
@@ -141,24 +147,35 @@ func Markdown() string {
 	return b.String()
 }
 
-// Document is a page with the table, for operators.
+// Document is a page with tables of [Fields], for operators.
 func Document() string {
-	return "# Configuration\n\n" +
+	page := "# Configuration\n\n" +
 		"Both services read one YAML file. Every field can be overridden by the environment variable below it.\n" +
 		"A secret is `env:NAME` or `file:/path`, in the file and in an override; the text itself is refused.\n" +
 		"`<name>` is a provider's name in capitals, with `_` for `-`, in a variable; `<n>` counts from 0.\n\n" +
-		Markdown()
+		table(ofKind(""))
+	for _, kind := range kinds() {
+		page += "\n## Settings of kind `" + kind + "`\n\n" + table(ofKind(kind))
+	}
+	return page
+}
+
+func ofKind(kind string) []Field {
+	return slices.DeleteFunc(Fields(), func(f Field) bool { return f.Kind != kind })
 }
 
 // place is where in a configuration something stands.
 type place struct {
 	path    string // providers.x.tenants[0].jwt
-	pattern string // providers.*.tenants.*.jwt
+	pattern string // providers.*.tenants.*.id; of a setting: ringcentral:jwt
 }
 
 func (p place) key(name string) place   { return place{join(p.path, name), join(p.pattern, name)} }
 func (p place) entry(name string) place { return place{join(p.path, name), join(p.pattern, "*")} }
-func (p place) item(n string) place     { return place{p.path + "[" + n + "]", join(p.pattern, "*")} }
+func (p place) setting(kind, name string) place {
+	return place{join(p.path, name), kind + ":" + name}
+}
+func (p place) item(n string) place { return place{p.path + "[" + n + "]", join(p.pattern, "*")} }
 
 // env is the variable that overrides it.
 func (p place) env() string {
@@ -179,9 +196,10 @@ func visit(v reflect.Value, at place, f func(place, reflect.Value)) {
 		f(at, v)
 		return
 	}
-	if v.Kind() == reflect.Slice {
-		for i := range v.Len() {
-			visit(v.Index(i), itemPlace(at, v.Index(i), i), f)
+	if list, ok := v.Addr().Interface().(*[]Provider); ok {
+		for i := range *list {
+			p := &(*list)[i]
+			p.visit(at.entry(p.Name), f)
 		}
 		return
 	}
@@ -190,13 +208,6 @@ func visit(v reflect.Value, at place, f func(place, reflect.Value)) {
 			visit(v.Field(i), at.key(name), f)
 		}
 	}
-}
-
-func itemPlace(at place, v reflect.Value, i int) place {
-	if p, ok := v.Interface().(Provider); ok {
-		return at.entry(p.Name)
-	}
-	return at.item(fmt.Sprint(i))
 }
 
 func isScalar(v reflect.Value) bool {

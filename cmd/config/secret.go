@@ -68,34 +68,28 @@ func fromFile(path string) (value, why string) {
 	return value, ""
 }
 
-type target struct {
-	at place
-	v  reflect.Value
-}
-
 // override applies the variables RESCIND_….
 func (d *decoder) override(root reflect.Value) {
-	targets := map[string]target{}
-	visit(root, place{}, func(at place, v reflect.Value) {
-		if other, ok := targets[at.env()]; ok {
+	fields := map[string]place{}
+	visit(root, place{}, func(at place, _ reflect.Value) {
+		if other, ok := fields[at.env()]; ok {
 			d.errs = append(d.errs, fmt.Errorf("%s: %s and %s are overridden by the same variable %s; rename one",
-				d.name, other.at.path, at.path, at.env()))
+				d.name, other.path, at.path, at.env()))
 		}
-		targets[at.env()] = target{at, v}
+		fields[at.env()] = at
 	})
-	var unknown []string
-	for _, name := range d.variables() {
-		t, ok := targets[name]
-		if !ok {
-			unknown = append(unknown, name)
-			continue
+	names := d.variables()
+	visit(root, place{}, func(at place, v reflect.Value) {
+		name := at.env()
+		if !slices.Contains(names, name) {
+			return
 		}
-		if err := d.set(t.v, d.env[name], t.at); err != nil {
-			d.errs = append(d.errs, fmt.Errorf("environment: %s: %s: %w", name, t.at.path, err))
+		if err := d.set(v, d.env[name], at); err != nil {
+			d.errs = append(d.errs, fmt.Errorf("environment: %s: %s: %w", name, at.path, err))
 		}
-	}
-	for _, name := range unknown {
-		if !d.sources[name] { // an override may have made it one
+	})
+	for _, name := range names {
+		if _, ok := fields[name]; !ok && !d.sources[name] { // an override may have made it one
 			d.errs = append(d.errs, fmt.Errorf(
 				"environment: %s: overrides no field and no secret is read from it; correct or unset it", name))
 		}

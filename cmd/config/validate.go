@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -161,6 +163,8 @@ func (w Worker) check(p *problems) {
 	}
 	if err := cache.CheckLife(w.Life); err != nil {
 		p.add("worker.life", "%w", err)
+	} else if w.MaxLife < w.Life || w.MaxLife > cache.Ceiling {
+		p.add("worker.max_life", "must be worker.life (%s) to %s; got %s", w.Life, cache.Ceiling, w.MaxLife)
 	}
 	checkRange("worker.fetchers", w.Fetchers, 1, 1024, p)
 }
@@ -172,68 +176,81 @@ func checkSealingKey(n NATS, p *problems) {
 }
 
 func (r Provider) check(path string, p *problems) {
-	var kinds []string
-	for _, pillar := range providers.All() {
-		kinds = append(kinds, pillar.Kind)
-	}
+	checkOneOf(path+".kind", r.Kind, kinds(), p)
 	if !providerName.MatchString(r.Name) {
 		p.add(path, "a provider's name must be 1 to 32 of a-z 0-9 -")
-	}
-	checkOneOf(path+".kind", r.Kind, kinds, p)
-	if r.BaseURL != "" {
-		checkWeb(path+".base_url", r.BaseURL, p)
-	}
-	if r.SubscriptionLife < 0 {
-		p.add(path+".subscription_life", "must not be negative; got %s", r.SubscriptionLife)
-	}
-	if r.RolePoll != 0 && (r.RolePoll < 10*time.Second || r.RolePoll > time.Hour) {
-		p.add(path+".role_poll", "must be 10s to 1h; got %s", r.RolePoll)
 	}
 	if len(r.Tenants) == 0 {
 		p.add(path+".tenants", "give at least one")
 	}
 	seen := map[string]bool{}
 	for i, t := range r.Tenants {
-		at := fmt.Sprintf("%s.tenants[%d]", path, i)
+		at := place{}.key(path).key("tenants").item(strconv.Itoa(i))
 		if seen[t.ID] {
-			p.add(at+".id", "is given twice in this provider; got %q", t.ID)
+			p.add(at.path+".id", "is given twice in this provider; got %q", t.ID)
 		}
 		seen[t.ID] = true
-		t.check(at, p)
+		if err := events.CheckID(t.ID); t.ID != "" && err != nil {
+			p.add(at.path+".id", "%w", err)
+		}
+		if slices.Contains(kinds(), r.Kind) && providerName.MatchString(r.Name) {
+			r.checkSettings(t, at, p)
+		}
 	}
 }
 
-func (t Tenant) check(path string, p *problems) {
-	if err := events.CheckID(t.ID); t.ID != "" && err != nil {
-		p.add(path+".id", "%w", err)
-	}
-	if n := len(t.VerificationTokens); n < 1 || n > len(tokenSettings) {
-		p.add(path+".verification_tokens", "give one or two; got %d", n)
-	}
-	for i, token := range t.VerificationTokens {
-		at := fmt.Sprintf("%s.verification_tokens[%d]", path, i)
-		checkKey(at, token, p)
-		if len(token.Reveal()) > 256 {
-			p.add(at, "must have at most 256 characters")
+// What stands in where settings are only judged.
+type (
+	noVault  struct{ subscriptions.Vault }
+	noBudget struct{ subscriptions.Budget }
+)
+
+// checkSettings has the provider judge them; no call is made.
+func (r Provider) checkSettings(t Tenant, at place, p *problems) {
+	h := events.Home{Provider: events.Provider(r.Name), Tenant: events.Tenant(t.ID)}
+	_, err := providers.Open(r.Kind, h, r.Settings(t), subscriptions.Deps{
+		HTTP: &http.Client{}, Vault: noVault{}, Budget: noBudget{}, Log: slog.New(slog.DiscardHandler),
+	})
+	for _, one := range apart(err) {
+		path := at.path
+		named, ok := one.(*subscriptions.SettingError)
+		if ok {
+			one, path = named.Err, r.pathOf(t, named.Name, at)
 		}
+		p.add(path, "%w", one)
 	}
-	t.TokenExchange.check(path+".token_exchange", p)
 }
 
-func (e TokenExchange) check(path string, p *problems) {
-	if e.URL == "" {
-		if e != (TokenExchange{}) {
-			p.add(path+".url", "must be given with the other fields of token_exchange")
+// pathOf is where a setting, or what is called like one, stands.
+func (r Provider) pathOf(t Tenant, name string, at place) string {
+	if path, ok := r.settings(place{}.key("providers").entry(r.Name)).path(name); ok {
+		return path
+	}
+	if path, ok := t.settings(r.Kind, at).path(name); ok {
+		return path
+	}
+	return at.key(name).path
+}
+
+// apart takes joined errors apart, and those that name a setting out of what they
+// are wrapped in.
+func apart(err error) []error {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *subscriptions.SettingError:
+		return []error{e}
+	case interface{ Unwrap() []error }:
+		var all []error
+		for _, one := range e.Unwrap() {
+			all = append(all, apart(one)...)
 		}
-		return
+		return all
 	}
-	checkWeb(path+".url", e.URL, p)
-	if e.ClientID == "" {
-		p.add(path+".client_id", "must be given")
+	if named := (*subscriptions.SettingError)(nil); errors.As(err, &named) {
+		return apart(errors.Unwrap(err))
 	}
-	if e.ClientSecret.Empty() {
-		p.add(path+".client_secret", "must be given, as env:NAME or file:/path")
-	}
+	return []error{err}
 }
 
 func loopback(host string) bool {

@@ -150,7 +150,7 @@ providers:
      tenants: [{id: %q, jwt: %q, verification_tokens: [%q]}]}
 `, c.NATS.URL, secret("T_VAULT_KEY", c.NATS.VaultKey.Reveal()), c.Redis.URL, c.Listener.Addr,
 		c.Listener.PublicURL, secret("T_ADDRESS_KEY", addressKey), secret("T_ASK_TOKEN", askToken),
-		c.Providers[0].BaseURL, secret("T_CLIENT_SECRET", clientSecret), account, secret("T_JWT", jwt),
+		c.Providers[0].Plain["base_url"], secret("T_CLIENT_SECRET", clientSecret), account, secret("T_JWT", jwt),
 		secret("T_VERIFICATION_TOKEN", verificationToken))
 	path := filepath.Join(w.t.TempDir(), "rescind.yml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -21,7 +21,6 @@ import (
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/events/stream"
 	"github.com/rescindhq/rescind/subscriptions"
-	"github.com/rescindhq/rescind/subscriptions/budget"
 	"github.com/rescindhq/rescind/subscriptions/providers"
 )
 
@@ -40,8 +39,14 @@ type core struct {
 	nc      *nats.Conn
 	stream  *stream.Stream
 	vault   subscriptions.Vault
+	provide provide
 	tenants []tenant // once openProviders has opened them
 }
+
+// provide is what [providers.Open] does.
+type provide func(
+	kind string, h events.Home, s subscriptions.Settings, d subscriptions.Deps,
+) (providers.Provider, error)
 
 // tenant is one configured tenant with its provider.
 type tenant struct {
@@ -50,7 +55,7 @@ type tenant struct {
 }
 
 func newCore(ctx context.Context, cfg *config.Config, log *slog.Logger, name string) (*core, error) {
-	c := &core{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
+	c := &core{cfg: cfg, log: log, metrics: prometheus.NewRegistry(), provide: providers.Open}
 	c.metrics.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	key, err := cfg.NATS.SealingKey()
@@ -83,15 +88,6 @@ func (c *core) connect(ctx context.Context, name string) error {
 	return nil
 }
 
-// checkProviders lets each provider judge its settings; no call is made.
-func checkProviders(cfg *config.Config) error {
-	c := &core{cfg: cfg, log: slog.New(slog.DiscardHandler), vault: noVault{}}
-	return c.openProviders(budget.NewLocal())
-}
-
-// noVault stands in where settings are only judged.
-type noVault struct{ subscriptions.Vault }
-
 // openProviders opens every tenant; its calls come out of the budget.
 func (c *core) openProviders(budget subscriptions.Budget) error {
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
@@ -102,7 +98,7 @@ func (c *core) openProviders(budget subscriptions.Budget) error {
 	for _, p := range c.cfg.Providers {
 		for _, t := range p.Tenants {
 			h := events.Home{Provider: events.Provider(p.Name), Tenant: events.Tenant(t.ID)}
-			one, err := providers.Open(p.Kind, h, p.Settings(t),
+			one, err := c.provide(p.Kind, h, p.Settings(t),
 				subscriptions.Deps{HTTP: client, Vault: c.vault, Budget: budget, Log: c.log})
 			if err != nil {
 				return fmt.Errorf("providers.%s, tenant %s: %w", p.Name, t.ID, err)

@@ -7,14 +7,46 @@ import (
 	"time"
 
 	"github.com/rescindhq/rescind/cmd/config"
+	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/providers"
 )
 
 // NewWorkerWithBound is [NewWorker] with another bound for proofs of life.
 func NewWorkerWithBound(
 	ctx context.Context, cfg *config.Config, log *slog.Logger, feedBound time.Duration,
 ) (*Worker, error) {
-	return newWorker(ctx, cfg, log, feedBound)
+	return newWorker(ctx, cfg, log, parts{feedBound, providers.Open})
 }
+
+// NewWorkerPolling is [NewWorker] with tails that are polled more often than one
+// may configure.
+func NewWorkerPolling(
+	ctx context.Context, cfg *config.Config, log *slog.Logger, every time.Duration,
+) (*Worker, error) {
+	open := func(
+		kind string, h events.Home, s subscriptions.Settings, d subscriptions.Deps,
+	) (providers.Provider, error) {
+		p, err := providers.Open(kind, h, s, d)
+		if err != nil {
+			return nil, err
+		}
+		return hasty{p, p.(subscriptions.Door), p.(subscriptions.Registrar), p.(subscriptions.Tail), every}, nil
+	}
+	return newWorker(ctx, cfg, log, parts{feedBound, open})
+}
+
+// hasty is a provider with another interval.
+type hasty struct {
+	providers.Provider
+	subscriptions.Door
+	subscriptions.Registrar
+	subscriptions.Tail
+	every time.Duration
+}
+
+// Interval is not the configured one.
+func (h hasty) Interval() time.Duration { return h.every }
 
 // RunCommand is run: a service's command without a process around it.
 func RunCommand(
@@ -23,4 +55,9 @@ func RunCommand(
 	args []string, out, problems io.Writer,
 ) int {
 	return run(ctx, role, open, args, out, problems)
+}
+
+// LifeOf is lifeOf.
+func LifeOf(c config.Worker, feed events.FeedState, wants time.Duration) time.Duration {
+	return lifeOf(c, feed, wants)
 }

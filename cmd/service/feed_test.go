@@ -21,7 +21,8 @@ func (w *world) fed(worker *running[*service.Worker]) {
 	w.t.Helper()
 	w.await("the feed is alive", func() bool {
 		_, text := w.get(worker.it.AdminAddr(), "/metrics")
-		return strings.Contains(text, `rescind_feed_alive{provider="ringcentral"} 1`)
+		return strings.Contains(text, `rescind_feed_alive{kind="webhook",provider="ringcentral"} 1`) &&
+			strings.Contains(text, `rescind_feed_alive{kind="tail",provider="ringcentral"} 1`)
 	})
 }
 

@@ -105,7 +105,9 @@ func (l *Listener) open() (err error) {
 
 // proven notes that a feed has shown a sign of life.
 func (l *Listener) proven(s events.Sign) func(events.Home, time.Time) {
-	return func(h events.Home, at time.Time) { l.proofs.Note(events.Feed{Home: h, Proof: at, Sign: s}) }
+	return func(h events.Home, at time.Time) {
+		l.proofs.Note(events.Feed{Home: h, Kind: events.FeedWebhook, Proof: at, Sign: s})
+	}
 }
 
 // Addr is where deliveries arrive.

@@ -69,9 +69,6 @@ func run(
 	if err == nil {
 		err = cfg.Validate(role)
 	}
-	if err == nil {
-		err = checkProviders(cfg)
-	}
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", role, err)
 		return ExitUsage

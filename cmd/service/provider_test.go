@@ -57,7 +57,7 @@ func TestTheProviderLimitsOurRate(t *testing.T) {
 func (w *world) exhaust(subject string) {
 	w.t.Helper()
 	token := w.sim.IssueToken(subject, []string{"ReadAccounts"})
-	url := w.cfg.Providers[0].BaseURL + "/restapi/v1.0/account/" + account +
+	url := w.cfg.Providers[0].Plain["base_url"] + "/restapi/v1.0/account/" + account +
 		"/extension/" + subject + "/assigned-role"
 	w.await("429", func() bool {
 		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)

@@ -1,11 +1,13 @@
 package service_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/cache/lookup"
+	"github.com/rescindhq/rescind/cmd/service"
 )
 
 const listRolesCall = "listUserRoles"
@@ -15,11 +17,19 @@ func polling(t *testing.T, o options, interval time.Duration) *world {
 	t.Helper()
 	o.idle = true
 	w := startWorld(t, o)
-	w.cfg.Providers[0].RolePoll = interval
-	w.worker, w.listener = w.startWorker(), w.startListener()
+	w.worker, w.listener = w.startPolling(interval), w.startListener()
 	w.subscribed()
 	w.await("the first look at the roles", func() bool { return w.sim.Calls(listRolesCall) > 0 })
 	return w
+}
+
+func (w *world) startPolling(interval time.Duration) *running[*service.Worker] {
+	w.t.Helper()
+	it, err := service.NewWorkerPolling(context.Background(), w.cfg, w.logger("worker"), interval)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return run(w.t, it)
 }
 
 // The provider sends nothing when a role is edited, and nobody else tells.
@@ -57,12 +67,13 @@ func TestAnEditedRoleIsFoundByPolling(t *testing.T) {
 
 // One worker polls for all; when it stops another goes on from its cursor.
 func TestAnotherWorkerGoesOnPolling(t *testing.T) {
-	w := polling(t, options{}, time.Second)
+	const interval = time.Second
+	w := polling(t, options{}, interval)
 	before := w.expect(bea, cache.Granted, abroad)
 	was := w.sim.Calls(listRolesCall)
 	w.await("the cursor is saved", func() bool { return w.sim.Calls(listRolesCall) > was+1 })
 	first := w.worker
-	w.worker = w.startWorker()
+	w.worker = w.startPolling(interval)
 	first.stop(t)
 	dropped := w.watch()
 	w.removeFromRole(usualRole, "InternationalCalls", "PremiumDestinations")

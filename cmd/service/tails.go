@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/events/stream"
 	"github.com/rescindhq/rescind/subscriptions"
 	"github.com/rescindhq/rescind/subscriptions/tail"
 )
@@ -16,25 +17,52 @@ func (w *Worker) openTails() error {
 		_, err := w.stream.Publish(ctx, c)
 		return err
 	}
-	every := map[events.Provider]time.Duration{}
-	for _, p := range w.cfg.Providers {
-		every[events.Provider(p.Name)] = p.RolePoll
+	alive := func(h events.Home, at time.Time) {
+		w.proofs.Note(events.Feed{Home: h, Kind: events.FeedTail, Proof: at, Sign: events.SignPoll})
 	}
+	polled := map[events.Home]subscriptions.Tail{}
 	for _, t := range w.tenants {
-		polled, ok := t.Provider.(subscriptions.Tail)
+		one, ok := t.Provider.(subscriptions.Tail)
 		if !ok {
 			continue
 		}
+		polled[t.Home] = one
 		l, err := tail.New(tail.Config{
-			Home: t.Home, Tail: polled, Lease: w.stream.Lease(leaseName(t.Home), tail.LeaseLife),
-			Publish: publish, Interval: every[t.Home.Provider], Log: w.log, Registerer: w.metrics,
+			Home: t.Home, Tail: one, Lease: w.stream.Lease(leaseName(t.Home), tail.LeaseLife),
+			Publish: publish, Interval: one.Interval(), Alive: alive, Log: w.log, Registerer: w.metrics,
 		})
 		if err != nil {
 			return err
 		}
 		w.tails = append(w.tails, l)
 	}
-	return nil
+	return w.metrics.Register(tail.Delays(polled))
+}
+
+// followed are the feeds that there must be: of a provider with webhooks those,
+// of one that is polled the polls. Two polls in a row may go wrong.
+func (w *Worker) followed() (feeds []stream.Followed) {
+	for _, t := range w.tenants {
+		if _, ok := t.Provider.(subscriptions.Door); ok {
+			feeds = append(feeds, stream.Followed{Home: t.Home, Kind: events.FeedWebhook, Bound: w.feedBound})
+		}
+		if polled, ok := t.Provider.(subscriptions.Tail); ok {
+			bound := max(w.feedBound, 5*polled.Interval()/2)
+			feeds = append(feeds, stream.Followed{Home: t.Home, Kind: events.FeedTail, Bound: bound})
+		}
+	}
+	return feeds
+}
+
+// delay is how late a poll may tell of a change that nothing else tells of; zero
+// if all comes by webhook, or if it is not known.
+func (w *Worker) delay(h events.Home) time.Duration {
+	for _, t := range w.tenants {
+		if polled, ok := t.Provider.(subscriptions.Tail); ok && t.Home == h {
+			return polled.Delay()
+		}
+	}
+	return 0
 }
 
 // leaseName is unique to a tenant: no escaped id holds a slash.

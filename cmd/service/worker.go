@@ -20,6 +20,7 @@ import (
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/events/stream"
 	"github.com/rescindhq/rescind/subscriptions/budget"
+	"github.com/rescindhq/rescind/subscriptions/providers"
 	"github.com/rescindhq/rescind/subscriptions/renew"
 	"github.com/rescindhq/rescind/subscriptions/tail"
 )
@@ -40,6 +41,7 @@ type Worker struct {
 	worker          *refresh.Worker
 	feedBound       time.Duration
 	feeds           *stream.Feeds
+	proofs          *stream.Proofs
 	tails           []*tail.Loop
 	asks, admin     *http.Server
 	asksOn, adminOn net.Listener
@@ -48,17 +50,22 @@ type Worker struct {
 // NewWorker connects and takes its ports. Redis must be set up as promised,
 // unless the configuration allows a stand-in.
 func NewWorker(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Worker, error) {
-	return newWorker(ctx, cfg, log, feedBound)
+	return newWorker(ctx, cfg, log, parts{feedBound, providers.Open})
 }
 
-func newWorker(
-	ctx context.Context, cfg *config.Config, log *slog.Logger, feedBound time.Duration,
-) (*Worker, error) {
+// parts are what a test exchanges.
+type parts struct {
+	feedBound time.Duration
+	provide   provide
+}
+
+func newWorker(ctx context.Context, cfg *config.Config, log *slog.Logger, p parts) (*Worker, error) {
 	c, err := newCore(ctx, cfg, log, "worker")
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
-	w := &Worker{core: c, feedBound: feedBound}
+	c.provide = p.provide
+	w := &Worker{core: c, feedBound: p.feedBound}
 	if err := w.open(ctx); err != nil {
 		w.close()
 		return nil, fmt.Errorf("worker: %w", err)
@@ -93,7 +100,7 @@ func (w *Worker) open(ctx context.Context) (err error) {
 	if err := w.openProviders(shared); err != nil {
 		return err
 	}
-	w.feeds = w.stream.Feeds(stream.FeedOptions{Homes: w.homes(), Bound: w.feedBound, Log: w.log})
+	w.feeds, w.proofs = w.stream.Feeds(stream.FeedOptions{Feeds: w.followed(), Log: w.log}), w.stream.Proofs()
 	w.metrics.MustRegister(w.feeds)
 	metrics := refresh.NewMetrics(w.metrics)
 	w.filler, err = refresh.NewFiller(refresh.Config{
@@ -108,7 +115,7 @@ func (w *Worker) open(ctx context.Context) (err error) {
 	}
 	w.asks = newServer(ask.New(ask.Config{
 		Filler: w.filler, Token: w.cfg.Worker.Token.Reveal(), Providers: w.providerNames(),
-		Feed: w.feed, Registerer: w.metrics, Log: w.log,
+		Feed: w.feed, Delay: w.delay, Registerer: w.metrics, Log: w.log,
 	}), w.log)
 	if err := w.openTails(); err != nil {
 		return err
@@ -136,24 +143,22 @@ func (w *Worker) providerNames() (names []events.Provider) {
 	return names
 }
 
-func (w *Worker) homes() (homes []events.Home) {
-	for _, t := range w.tenants {
-		homes = append(homes, t.Home)
-	}
-	return homes
-}
-
 func (w *Worker) feed(h events.Home) events.FeedState {
 	state, _ := w.feeds.Health(h)
 	return state
 }
 
-// life is short where changes may not reach us.
-func (w *Worker) life(h events.Home) time.Duration {
-	if w.feed(h) != events.FeedAlive {
+func (w *Worker) life(h events.Home, wants time.Duration) time.Duration {
+	return lifeOf(w.cfg.Worker, w.feed(h), wants)
+}
+
+// lifeOf is short where changes may not reach us; else as configured, and longer
+// where the provider's limits want that.
+func lifeOf(c config.Worker, feed events.FeedState, wants time.Duration) time.Duration {
+	if feed != events.FeedAlive {
 		return cache.MinLife
 	}
-	return w.cfg.Worker.Life
+	return max(c.Life, min(wants, c.MaxLife))
 }
 
 // checkRedis refuses a Redis that breaks promises. A stand-in cannot be asked.
@@ -201,6 +206,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { return w.worker.Watch(ctx) })
 	g.Go(func() error { return w.feeds.Run(ctx) })
+	g.Go(func() error { return w.proofs.Run(ctx) })
 	g.Go(func() error { return w.stream.ConsumeRefreshes(ctx, w.cfg.Worker.Fetchers, w.worker.Refresh) })
 	for _, t := range w.tails {
 		g.Go(func() error { return t.Run(ctx) })

@@ -173,21 +173,21 @@ func (w *world) startSim(o options) {
 		<-done
 	})
 	w.cfg = config.Default()
-	p := config.Provider{
-		Name: string(home.Provider), Kind: "ringcentral", BaseURL: o.sim.BaseURL,
-		ClientID: "rescind-dev", ClientSecret: subscriptions.NewSecret(clientSecret),
-		Tenants: []config.Tenant{{
-			ID: account, JWT: subscriptions.NewSecret(jwt),
-			VerificationTokens: []subscriptions.Secret{subscriptions.NewSecret(verificationToken)},
-		}},
-	}
+	secret := subscriptions.NewSecret
+	one := config.Tenant{ID: account, Plain: map[string]string{}, Secret: map[string]subscriptions.Secret{
+		"jwt": secret(jwt), "verification_tokens.0": secret(verificationToken),
+	}}
 	if o.exchange {
-		p.Tenants[0].TokenExchange = config.TokenExchange{
-			URL: o.sim.BaseURL + "/token-exchange", ClientID: sim.ExchangeID,
-			ClientSecret: subscriptions.NewSecret(sim.ExchangeSecret),
-		}
+		one.Plain["token_exchange.url"] = o.sim.BaseURL + "/token-exchange"
+		one.Plain["token_exchange.client_id"] = sim.ExchangeID
+		one.Secret["token_exchange.client_secret"] = secret(sim.ExchangeSecret)
 	}
-	w.cfg.Providers = []config.Provider{p}
+	w.cfg.Providers = []config.Provider{{
+		Name: string(home.Provider), Kind: "ringcentral",
+		Plain:   map[string]string{"base_url": o.sim.BaseURL, "client_id": "rescind-dev"},
+		Secret:  map[string]subscriptions.Secret{"client_secret": secret(clientSecret)},
+		Tenants: []config.Tenant{one},
+	}}
 }
 
 // configure fills in what the file would say.

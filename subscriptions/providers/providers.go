@@ -8,6 +8,8 @@ import (
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/box"
+	"github.com/rescindhq/rescind/subscriptions/mural"
 	"github.com/rescindhq/rescind/subscriptions/ringcentral"
 )
 
@@ -27,9 +29,14 @@ type Pillar struct {
 	// Verify, Translate, Subscribe and Fetch say in a few words how it does
 	// that.
 	Verify, Translate, Subscribe, Fetch string
+	// Settings lists what a configuration may tell it; [Open] judges the values.
+	Settings []subscriptions.Setting
 	// Scopes lists what an app may hold there.
 	Scopes func() []subscriptions.Scope
-	// Open makes a provider; it makes no call. An error names the setting.
+	// Costs lists what its ways of reading take of the vendor's limits.
+	Costs func() []subscriptions.Cost
+	// Open makes a provider; it makes no call. What is wrong with a setting is a
+	// [*subscriptions.SettingError]; several are joined.
 	Open func(events.Home, subscriptions.Settings, subscriptions.Deps) (Provider, error)
 }
 
@@ -42,7 +49,26 @@ func All() []Pillar {
 			Translate: "extension list and info events, by hint",
 			Subscribe: "webhook, renewed by update",
 			Fetch:     "authz-profile and features, or assigned roles",
-			Scopes:    ringcentral.Scopes, Open: openRingCentral,
+			Settings:  ringcentral.Settings(),
+			Scopes:    ringcentral.Scopes, Costs: ringcentral.Costs, Open: opener(ringcentral.FromSettings, ringcentral.New),
+		},
+		{
+			Kind: "box", Vendor: "Box",
+			Verify:    "HMAC-SHA256 of the raw body under one of two keys, at most 10 min old",
+			Translate: "item webhooks by trigger; enterprise events by type, polled",
+			Subscribe: "one webhook a watched item",
+			Fetch:     "user, memberships, and an item's permissions as that user",
+			Settings:  box.Settings(),
+			Scopes:    box.Scopes, Costs: box.Costs, Open: opener(box.FromSettings, box.New),
+		},
+		{
+			Kind: "mural", Vendor: "Mural",
+			Verify:    "no webhooks exist",
+			Translate: "polled and compared: rooms, murals, members, visitor settings",
+			Subscribe: "none",
+			Fetch:     "the same calls, with the user's own token",
+			Settings:  mural.Settings(),
+			Scopes:    mural.Scopes, Costs: mural.Costs, Open: opener(mural.FromSettings, mural.New),
 		},
 	}
 }
@@ -61,14 +87,19 @@ func Open(
 	return nil, fmt.Errorf("provider kind %.40q is unknown, there are: %s", kind, strings.Join(kinds, ", "))
 }
 
-func openRingCentral(h events.Home, s subscriptions.Settings, d subscriptions.Deps) (Provider, error) {
-	cfg, err := ringcentral.FromSettings(h, s)
-	if err != nil {
-		return nil, err
+// opener reads the settings and makes the provider.
+func opener[C any, P Provider](
+	read func(events.Home, subscriptions.Settings) (C, error), make func(C, subscriptions.Deps) (P, error),
+) func(events.Home, subscriptions.Settings, subscriptions.Deps) (Provider, error) {
+	return func(h events.Home, s subscriptions.Settings, d subscriptions.Deps) (Provider, error) {
+		cfg, err := read(h, s)
+		if err != nil {
+			return nil, err
+		}
+		p, err := make(cfg, d)
+		if err != nil {
+			return nil, err // and not a nil pointer in an interface
+		}
+		return p, nil
 	}
-	p, err := ringcentral.New(cfg, d)
-	if err != nil {
-		return nil, err // and not a nil pointer in an interface
-	}
-	return p, nil
 }

@@ -1,0 +1,80 @@
+// Package box is the Box pillar: it verifies and translates what Box delivers,
+// keeps a webhook for each watched item, reads the enterprise's events, and reads
+// what a user is in the enterprise or may do with a file or folder.
+//
+// # Deliveries
+//
+// A delivery is authentic if its body, as it came, and its timestamp were signed
+// with one of the app's two keys, each under its own header, not more than 10 min
+// ago and not more than 30 s ahead of our clock. So keys are rotated one after the
+// other, and one alone suffices. A delivery's id changes whenever Box tries again:
+// a change is named by the id in the body. Who did something (created_by) is never
+// taken for whose rights changed. What cannot be understood drops more, never less:
+// the item, or the tenant if none is named. When Box says that it has deleted a
+// webhook or serves it no more, all that it watched is dropped.
+//
+// # Events
+//
+// Users, roles, groups and the app's authorisation send no webhook; they are found
+// by asking for the events of the enterprise, every event_poll. The cursor is moved
+// by pages that hold events alone, since an empty one may answer 0, which is the
+// beginning. Box sends events twice and out of order; that harms nothing. If nobody
+// has asked for longer than Box keeps the stream, the tenant is dropped and the
+// logs then name what was missed, while the stream goes on from now.
+//
+// # Reading
+//
+// The user, its role, status and groups are read by the app's service account. An
+// item is read as the user: by the service account with As-User, or with a token of
+// the user's own (the setting as). Box's own word for what the user may do with it
+// counts, and nothing is worked out from collaborations. An inactive user is denied
+// everything. A collaboration of the user or of one of its groups that ends, ends
+// the entry, if the user may see it; else the end is seen when the entry's life is
+// over. A service account is no subject.
+//
+// An entry of an item depends on the item, the folders that it lies in, and the
+// user's groups. Box shows a user the path only from where the user comes in, and
+// the folders in which its collaborations were given. So when a folder above is
+// moved or trashed, entries of those who cannot see it are found by the item's own
+// notices and the collaborations', else they end with their life. A denied item
+// shows no path at all: its entry has the tag folder:0, which stands for "place
+// unknown", and every move and restoring drops such entries.
+//
+// What Box does not tell is not covered and so unknown: which of an
+// administrator's rights a co-admin or a group's admin has, and the rights of users
+// of other enterprises.
+//
+// # Scopes
+//
+// Box has no call that tells an app's or a token's scopes. The setting scopes says
+// what the enterprise's admin authorised. It is taken down with each token and
+// stays with it, as Box's own does, until the next: a change with the tag app makes
+// that at once. A scope that needs one that is missing is left out. A refusal for
+// want of a scope is the app's fault and never taken for the subject's. A token
+// that an app has narrowed for itself (token exchange) cannot be read by anybody
+// else: the reply that made it is where its scopes stand.
+//
+// # Registration
+//
+// Each item of watch has one webhook, on the service account, with all triggers
+// that may change rights. Box allows one an item for an app and user: one that is
+// there already is taken over, whatever its address. So two installations with one
+// app must not watch the same item. Webhooks do not expire. No token is ever
+// revoked, since that would delete the webhooks made with it.
+//
+// # Limits
+//
+// 1000 calls a minute are counted for whose token it is. For whom Box counts a call
+// with As-User is not documented: it is counted for the service account, the
+// stricter reading. A 429 closes the lane for its Retry-After.
+//
+// # Settings
+//
+// [Settings] lists them.
+//
+// # What it never does
+//
+// It never follows a redirect, prints a token or a key, stores what a delivery says
+// of rights, takes a missing list for an empty one, or repeats the vendor's
+// messages.
+package box
