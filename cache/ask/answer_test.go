@@ -49,7 +49,9 @@ func TestStates(t *testing.T) {
 			map[string]string{"feature/Fax": "AccountLimitation"}},
 		"one of two denied": {"permission/ReadMessages+permission/X", "denied",
 			[]string{"permission/X"}, nil},
-		"of a kind not read":         {"role/1", "unknown", nil, nil},
+		"of a kind not read": {"role/1", "unknown", nil, nil},
+		"of a kind not read, with a reason": {"role/owner", "unknown", nil,
+			map[string]string{"role/owner": "nobody tells"}},
 		"one of two not read":        {"permission/ReadMessages+role/1", "unknown", nil, nil},
 		"denied whatever is unknown": {"role/1+permission/X", "denied", []string{"permission/X"}, nil},
 	} {

@@ -20,8 +20,8 @@
 //
 // decision is true only if the state is granted; denied and unknown are told
 // apart by context.state; context.missing lists what is denied, and
-// context.reason gives the provider's own reason where it has one. context.message says why an answer
-// is unknown. A missing entry is fetched, once, however many ask. context.feed
+// context.reason says of what is denied or unknown why, where that is known.
+// context.message says why an answer is unknown. A missing entry is fetched, once, however many ask. context.feed
 // is doubtful where changes of the tenant cannot be shown to reach us: what is
 // fetched then is kept for a shorter time.
 //

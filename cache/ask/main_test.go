@@ -54,7 +54,7 @@ func entry() refresh.Result {
 			Grants: map[cache.Grant]string{
 				"permission/ReadMessages": "Self", "scope/ReadMessages": "*", "feature/SMS": "a=b",
 			},
-			Why: map[cache.Grant]string{"feature/Fax": "AccountLimitation"},
+			Why: map[cache.Grant]string{"feature/Fax": "AccountLimitation", "role/owner": "nobody tells"},
 		},
 	}}
 }

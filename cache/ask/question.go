@@ -133,7 +133,8 @@ func decide(r refresh.Result, need []cache.Grant) decision {
 	return d
 }
 
-// explain tells of each grant how wide it is, or that it is denied and why.
+// explain tells of each grant how wide it is, or that it is denied, and why it is
+// denied or unknown.
 func (d *details) explain(f cache.Facts, need []cache.Grant) {
 	d.Width, d.Reason = map[cache.Grant]string{}, map[cache.Grant]string{}
 	for _, g := range need {
@@ -142,9 +143,9 @@ func (d *details) explain(f cache.Facts, need []cache.Grant) {
 			d.Width[g] = f.Grants[g]
 		case cache.Denied:
 			d.Missing = append(d.Missing, g)
-			if why := f.Why[g]; why != "" {
-				d.Reason[g] = why
-			}
+		}
+		if why := f.Why[g]; why != "" {
+			d.Reason[g] = why // of what is granted there is none
 		}
 	}
 }

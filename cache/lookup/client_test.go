@@ -37,7 +37,7 @@ func facts() cache.Facts {
 	return cache.Facts{
 		Basis: "authz-profile", Covers: []cache.Kind{cache.Permission, cache.Scope},
 		Grants: map[cache.Grant]string{read: "Self", scope: cache.Unlimited},
-		Why:    map[cache.Grant]string{write: "the role forbids it"},
+		Why:    map[cache.Grant]string{write: "the role forbids it", "role/owner": "nobody tells"},
 	}
 }
 
@@ -152,6 +152,10 @@ func TestCheck(t *testing.T) {
 			missing: []cache.Grant{"scope/EditAccounts"}, widths: map[cache.Grant]string{read: "Self"},
 		},
 		"a kind that was not read": {need: []cache.Grant{fax}, state: cache.Unknown},
+		"a kind that was not read, with the reason": {
+			need: []cache.Grant{"role/owner"}, state: cache.Unknown,
+			reasons: map[cache.Grant]string{"role/owner": "nobody tells"},
+		},
 		"granted and not read": {
 			need: []cache.Grant{read, fax}, state: cache.Unknown, widths: map[cache.Grant]string{read: "Self"},
 		},

@@ -40,7 +40,7 @@ type Decision struct {
 	Widths map[cache.Grant]string
 	// Missing lists the needed grants that are denied.
 	Missing []cache.Grant
-	// Reasons maps what is missing to the provider's reason, where it gave one.
+	// Reasons maps what is missing or unknown to the reason, where there is one.
 	Reasons map[cache.Grant]string
 	// Message says for people why the answer is what it is; may be empty.
 	Message string

@@ -74,9 +74,9 @@ func (d *Decision) decide(values []any, need []cache.Grant) {
 			d.Widths = with(d.Widths, g, width)
 		case cache.Denied:
 			d.Missing = append(d.Missing, g)
-			if why, given := values[atGrants+2*i+1].(string); given {
-				d.Reasons = with(d.Reasons, g, why)
-			}
+		}
+		if why, given := values[atGrants+2*i+1].(string); given && state != cache.Granted {
+			d.Reasons = with(d.Reasons, g, why)
 		}
 	}
 	if d.State = cache.And(states...); d.State == cache.Unknown {

@@ -84,7 +84,8 @@ func Costs() []subscriptions.Cost {
 	return []subscriptions.Cost{
 		{Basis: BasisUser, As: subscriptions.ServiceToken, Calls: calls(2)},
 		{Basis: BasisItemAsUser, As: subscriptions.ServiceToken, Calls: calls(4)},
-		{Basis: BasisItem, As: subscriptions.ServiceToken, Calls: calls(2),
-			Shared: "nothing; two calls more count for the subject's own token"},
+		// With the setting as: token an item takes both.
+		{Basis: BasisItem, As: subscriptions.ServiceToken, Calls: calls(2)},
+		{Basis: BasisItem, As: subscriptions.OwnToken, Calls: calls(2)},
 	}
 }
