@@ -128,6 +128,7 @@ func registered(t *testing.T) metrics {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	m.MustRegister(tail.Delays{})
 	return m
 }
 
@@ -155,9 +156,13 @@ func TestReadmeListsTheMetrics(t *testing.T) {
 
 func TestConfigurationIsDocumented(t *testing.T) {
 	page := read(t, "deploy/config.md")
+	rows := map[string]int{} // kinds of provider may share a name
 	for _, f := range config.Fields() {
-		if row := "| `" + f.Path + "`<br>`" + f.Env + "` |"; strings.Count(page, row) != 1 {
-			t.Errorf("deploy/config.md has not one row %s", row)
+		rows["| `"+f.Path+"`<br>`"+f.Env+"` |"]++
+	}
+	for row, want := range rows {
+		if got := strings.Count(page, row); got != want {
+			t.Errorf("deploy/config.md has %d rows %s, want %d", got, row, want)
 		}
 	}
 	if got, want := strings.Count(page, "<br>`RESCIND_"), len(config.Fields()); got != want {
@@ -184,6 +189,19 @@ func TestReadmeShowsTheExample(t *testing.T) {
 			continue
 		}
 		rest = "\n" + after
+	}
+}
+
+// What the README shows of the doctor is what a story holds it to.
+func TestReadmeShowsTheDoctor(t *testing.T) {
+	_, block, found := strings.Cut(read(t, "README.md"), "$ rescind doctor\n")
+	block, _, closed := strings.Cut(block, "```")
+	_, want, kept := strings.Cut(read(t, "cmd/rescind/testdata/stories/doctor.txtar"), "-- usual.golden --\n")
+	if !found || !closed || !kept {
+		t.Fatal("README.md or the story does not show it")
+	}
+	if diff := cmp.Diff(want, block); diff != "" {
+		t.Errorf("the README differs from the story (- story, + README):\n%s", diff)
 	}
 }
 

@@ -49,9 +49,16 @@ var house = map[string]string{
 	"subscriptions/budget":      "cache events subscriptions",
 	"subscriptions/renew":       "events subscriptions",
 	"subscriptions/tail":        "cache events subscriptions",
-	"subscriptions/ringcentral": "cache events subscriptions",
-	"subscriptions/providers":   "cache events subscriptions subscriptions/ringcentral",
-	"subscriptions/sim":         "",
+	"subscriptions/client":      "cache events subscriptions",
+	"subscriptions/ringcentral": "cache events subscriptions subscriptions/client",
+	"subscriptions/box":         "cache events subscriptions subscriptions/client",
+	"subscriptions/mural":       "cache events subscriptions subscriptions/client",
+	"subscriptions/providers": "cache events subscriptions subscriptions/box subscriptions/mural" +
+		" subscriptions/ringcentral",
+	"subscriptions/providertest": "cache events subscriptions",
+	"subscriptions/sim":          "",
+	"subscriptions/sim/boxsim":   "",
+	"subscriptions/sim/muralsim": "",
 
 	"cmd":        "", // this test alone
 	"cmd/faults": "cache cache/lookup cmd/config cmd/service events events/stream subscriptions/sim",
@@ -61,7 +68,8 @@ var house = map[string]string{
 	"cmd/listener": "cmd/config cmd/service",
 	"cmd/worker":   "cmd/config cmd/service",
 	"cmd/rescind": "cache cache/lookup cache/races cache/redislocal cmd/config cmd/faults cmd/service events" +
-		" events/natslocal events/stream subscriptions subscriptions/providers subscriptions/sim",
+		" events/natslocal events/stream subscriptions subscriptions/budget subscriptions/providers subscriptions/sim" +
+		" subscriptions/sim/boxsim subscriptions/sim/muralsim",
 
 	"deploy":       "", // tests alone
 	"deploy/probe": "",
@@ -105,7 +113,7 @@ var bans = []ban{
 	{who: "pillar", whom: "pillar", deep: true,
 		why: "a provider can be added, understood and thrown away alone", breach: "pillar pillar"},
 	{who: "cmd/listener cmd/worker", deep: true,
-		whom: "subscriptions/sim events/natslocal cache/redislocal cache/cachetest testing/..." +
+		whom: "subscriptions/sim/... events/natslocal cache/redislocal cache/cachetest testing/..." +
 			" github.com/alicebob/miniredis/... github.com/nats-io/nats-server/..." +
 			" github.com/rogpeppe/go-internal/...",
 		why:    "simulators and test tools have no place in production",

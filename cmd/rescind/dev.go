@@ -19,6 +19,8 @@ type devCmd struct {
 	Listener  string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Where deliveries arrive (${default})."`
 	Ask       string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Where questions are answered (${default})."`
 	Simulator string `default:"127.0.0.1:8090" placeholder:"ADDR" help:"Where the simulated RingCentral listens (${default})."`
+	Box       string `default:"127.0.0.1:8091" placeholder:"ADDR" help:"Where the simulated Box listens (${default})."`
+	Mural     string `default:"127.0.0.1:8092" placeholder:"ADDR" help:"Where the simulated Mural listens (${default})."`
 	StandIn   bool   `help:"Use the embedded stand-in for Redis even if redis-server is installed."`
 	Tour      bool   `default:"true" negatable:"" help:"Play the tour (default); --tour=false skips it."`
 	Exit      bool   `help:"End after the tour; exit status 0 only if every step went well."`
@@ -29,7 +31,7 @@ type devCmd struct {
 // Help is what --help adds.
 func (devCmd) Help() string {
 	return `Nothing outlives the command: NATS keeps its files in a temporary folder. A Redis that
-you give keeps keys of the simulated account, which end by themselves within a day.
+you give keeps keys of the simulated tenants, which end by themselves within a day.
 
 Examples:
   rescind dev                       the tour, then serve until Ctrl-C
@@ -38,7 +40,7 @@ Examples:
 }
 
 // tourLimit bounds the tour as a whole.
-const tourLimit = 30 * time.Second
+const tourLimit = time.Minute
 
 // Run starts the world, plays the tour, and serves.
 func (d devCmd) Run(ctx context.Context, t terminal) (err error) {
@@ -75,8 +77,11 @@ func (d devCmd) Run(ctx context.Context, t terminal) (err error) {
 func (d devCmd) play(ctx context.Context, w *world, p *printer) error {
 	limited, cancel := context.WithTimeout(ctx, tourLimit)
 	defer cancel()
-	tour := tour{world: w, print: p}
-	if err := tour.subscribe(limited); err != nil {
+	tour, err := newTour(w, p)
+	if err != nil {
+		return err
+	}
+	if err := tour.begin(limited); err != nil {
 		return err
 	}
 	if d.Tour {
@@ -95,6 +100,7 @@ func (d devCmd) play(ctx context.Context, w *world, p *printer) error {
 func (d devCmd) checkPorts() error {
 	ports := []struct{ flag, addr string }{
 		{"--nats", d.Nats}, {"--listener", d.Listener}, {"--ask", d.Ask}, {"--simulator", d.Simulator},
+		{"--box", d.Box}, {"--mural", d.Mural},
 	}
 	if d.Redis == "" {
 		ports = append(ports, struct{ flag, addr string }{"--redis-addr", d.RedisAddr})

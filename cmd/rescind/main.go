@@ -1,14 +1,17 @@
 // Command rescind is the operator's tool, and everything in one process for a
 // first look.
 //
-//	rescind dev                   NATS, Redis, a simulated RingCentral, listener and worker, with a tour
+//	rescind dev                   NATS, Redis, simulated providers, listener and worker, with a tour
 //	rescind check                 ask a worker what a subject may do
 //	rescind events list           what is in the stream of changes
 //	rescind scopes ringcentral    what an app may hold at a provider
+//	rescind grants put|list       the users who have consented, where that is needed
+//	rescind doctor                how many subjects limits carry, and whether they suffice
 //	rescind prove races|faults    whether the promises hold
 //
 // Exit codes: 0 done, or granted; 1 something went wrong; 80 the command line is
-// wrong. A check that found no right ends with 2 (denied) or 3 (unknown).
+// wrong. A check that found no right ends with 2 (denied) or 3 (unknown); a doctor
+// that cannot tell with 2.
 package main
 
 import (
@@ -29,6 +32,8 @@ type commands struct {
 	Check  checkCmd  `cmd:"" help:"Ask a worker what a subject may do. Exit status 0 granted, 2 denied, 3 unknown."`
 	Events eventsCmd `cmd:"" help:"Look at the stream of changes."`
 	Scopes scopesCmd `cmd:"" help:"List what an app may hold at a provider."`
+	Grants grantsCmd `cmd:"" help:"Keep the grants of users where a provider is read with these alone."`
+	Doctor doctorCmd `cmd:"" help:"Say how many subjects limits carry, and whether they suffice now."`
 	Prove  proveCmd  `cmd:"" help:"Show that the promises hold, under races and under faults."`
 	Part   partCmd   `cmd:"" hidden:""`
 
@@ -55,7 +60,7 @@ func run(args []string, t terminal) (code int) {
 	var c commands
 	parser, err := kong.New(&c, kong.Name("rescind"),
 		kong.Description("Keeps an application's cached permissions from outliving the provider's last word."),
-		kong.Writers(t.out, t.err), kong.Vars{"version": service.Version()},
+		kong.Writers(t.out, t.err), kong.Vars{"version": service.Version(), "kinds": kinds()},
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(t),
 		kong.Exit(func(code int) { panic(exited(code)) }))
 	if err != nil {

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/rescindhq/rescind/cache"
+	"github.com/rescindhq/rescind/events"
 )
 
 // printer writes the tour for people or for programs.
@@ -22,6 +26,7 @@ func newPrinter(out io.Writer, asJSON bool) *printer { return &printer{out: out,
 // step is one step of the tour.
 type step struct {
 	name, text string
+	of         events.Provider // empty: all
 	took       time.Duration
 	since      bool // took counts from the moment the revocation was sent
 	details    map[string]any
@@ -30,9 +35,10 @@ type step struct {
 // step prints a step and returns its error with the step's name.
 func (p *printer) step(s step, err error) error {
 	p.n++
+	of := cmp.Or(s.of, "all")
 	ms := float64(s.took.Microseconds()) / 1000
 	if p.json {
-		line := map[string]any{"step": s.name, "ok": err == nil, "ms": ms, "text": s.text}
+		line := map[string]any{"step": s.name, "provider": of, "ok": err == nil, "ms": ms, "text": s.text}
 		if s.since {
 			line["since"] = "revoke"
 		}
@@ -46,10 +52,13 @@ func (p *printer) step(s step, err error) error {
 		if s.since {
 			sign = "+"
 		}
-		fmt.Fprintf(p.out, "%2d  %-10s %s%8.1f ms  %s\n", p.n, s.name, sign, ms, s.text)
+		if err != nil {
+			s.text = "FAILED: " + s.text
+		}
+		fmt.Fprintf(p.out, "%2d  %-11s  %-9s %s%7.1f ms  %s\n", p.n, of, s.name, sign, ms, s.text)
 	}
 	if err != nil {
-		return fmt.Errorf("step %s: %w", s.name, err)
+		return fmt.Errorf("step %d, %s %s: %w", p.n, of, s.name, err)
 	}
 	return nil
 }
@@ -71,38 +80,17 @@ func (p *printer) notice(text string) {
 	fmt.Fprintf(p.out, "%s\n\n", text)
 }
 
+// fact is something with its name.
+type fact struct{ name, value string }
+
 // facts prints every address and what can be pasted.
 func (p *printer) facts(w *world) {
-	key := cache.Keys{}.Entry(bea)
-	role := func(id string) string {
-		return fmt.Sprintf(`curl -s -X PUT %s/restapi/v1.0/account/%s/extension/%s/assigned-role -H "Authorization: Bearer %s" -H "Content-Type: application/json" -d '{"records":[{"id":"%s"}]}'`,
-			w.simURL, account, user, w.adminAuth, id)
-	}
-	question := fmt.Sprintf(`{"subject":{"type":"user","id":"%s"},"action":{"name":"%s"},"resource":{"type":"tenant","id":"%s"}}`,
-		user, grant, account)
-	facts := []struct{ name, value string }{
-		{"deliveries", w.listener.Addresses()[0]},
-		{"listener admin", "http://" + w.listener.AdminAddr() + "/readyz"},
-		{"asking", "http://" + w.worker.Addr() + "/access/v1/evaluation"},
-		{"worker admin", "http://" + w.worker.AdminAddr() + "/readyz"},
-		{"simulator", w.simURL + "/sim/world"},
-		{"redis", w.redisURL + " (" + w.redisKind + ")"},
-		{"nats", w.nats.URL()},
-		{"app", "rescind-dev / rescind-dev-secret"},
-		{"service user", admin + ", JWT " + serviceIn},
-		{"administrator", admin + ", token " + w.adminAuth},
-		{"user", user + ", roles: " + oldRole + " ordinary, " + newRole + " without international calls"},
-	}
-	paste := []struct{ name, value string }{
-		{"read", fmt.Sprintf("redis-cli -u %s HMGET '%s' _until _covers %s", w.redisURL, key, grant)},
-		{"ask", fmt.Sprintf("curl -s %s -H 'Content-Type: application/json' -d '%s'",
-			"http://"+w.worker.Addr()+"/access/v1/evaluation", question)},
-		{"grant again", role(oldRole)},
-		{"revoke", role(newRole)},
-	}
+	hooks := w.listener.Addresses() // in the order of the configuration
+	facts := slices.Concat(w.facts(), w.box.facts(hooks[0]), w.mural.facts(), w.ringcentralFacts(hooks[1]))
+	paste := w.paste()
 	if p.json {
 		all := map[string]string{}
-		for _, f := range append(facts, paste...) {
+		for _, f := range slices.Concat(facts, paste) {
 			all[f.name] = f.value
 		}
 		p.line(map[string]any{"serving": all})
@@ -110,10 +98,72 @@ func (p *printer) facts(w *world) {
 	}
 	fmt.Fprintln(p.out, "\nServing until Ctrl-C. The simulated world and where it is:")
 	for _, f := range facts {
-		fmt.Fprintf(p.out, "  %-15s %s\n", f.name, f.value)
+		fmt.Fprintf(p.out, "  %-19s %s\n", f.name, f.value)
 	}
-	fmt.Fprintln(p.out, "\nTo paste into another terminal (after the tour the user is denied; grant again, and ask):")
+	fmt.Fprintln(p.out, "\nTo paste into another terminal "+
+		"(after the tour all are denied; grant again, and ask):")
 	for _, f := range paste {
 		fmt.Fprintf(p.out, "\n  # %s\n  %s\n", f.name, f.value)
 	}
+}
+
+// facts are where everything is.
+func (w *world) facts() []fact {
+	return []fact{
+		{"listener admin", "http://" + w.listener.AdminAddr() + "/readyz"},
+		{"asking", w.asking()},
+		{"worker admin", "http://" + w.worker.AdminAddr() + "/readyz"},
+		{"redis", w.redisURL + " (" + w.redisKind + ")"},
+		{"nats", w.nats.URL()},
+		{"app", clientID + " / " + clientSecret + ", everywhere"},
+	}
+}
+
+func (w *world) ringcentralFacts(hook string) []fact {
+	return []fact{
+		{"ringcentral", w.simURL + "/sim/world"},
+		{"ringcentral hook", hook},
+		{"ringcentral service", admin + ", JWT " + serviceIn},
+		{"ringcentral admin", admin + ", token " + w.adminAuth},
+		{"ringcentral user", user + ", roles: " + oldRole + " ordinary, " + newRole + " without international calls"},
+	}
+}
+
+func (w *world) asking() string { return "http://" + w.worker.Addr() + "/access/v1/evaluation" }
+
+// paste are lines for a shell, those of each provider together.
+func (w *world) paste() []fact {
+	lines := w.questions("ringcentral", bea, grant)
+	lines = append(lines,
+		fact{"ringcentral: grant again", curl(http.MethodPut, w.roleURL(), w.adminAuth, roleBody(oldRole))},
+		fact{"ringcentral: revoke", curl(http.MethodPut, w.roleURL(), w.adminAuth, roleBody(newRole))})
+	box := w.box.paste()
+	return slices.Concat(lines,
+		w.questions("box folder", edgar, upload), box[:2], w.questions("box group", mia, inGroup), box[2:],
+		w.questions("mural", eve, view), w.mural.paste())
+}
+
+// questions are the two ways to ask for a grant.
+func (w *world) questions(name string, r events.Ref, g cache.Grant) []fact {
+	about := fmt.Sprintf(`"provider":"%s"`, r.Provider)
+	if r.Resource != "" {
+		about += fmt.Sprintf(`,"resource":"%s"`, r.Resource)
+	}
+	body := fmt.Sprintf(`{"subject":{"type":"user","id":"%s"},"action":{"name":"%s"},`+
+		`"resource":{"type":"tenant","id":"%s","properties":{%s}}}`, r.Subject, g, r.Tenant, about)
+	return []fact{
+		{name + ": read", fmt.Sprintf("redis-cli -u %s HMGET '%s' _until _covers %s",
+			w.redisURL, cache.Keys{}.Entry(r), g)},
+		{name + ": ask", fmt.Sprintf("curl -s %s -H 'Content-Type: application/json' -d '%s'", w.asking(), body)},
+	}
+}
+
+// curl is a call of a vendor's API as a line for a shell. All that is given stands
+// in single quotes: tokens of Box have an exclamation mark.
+func curl(method, url, token, body string) string {
+	line := fmt.Sprintf(`curl -s -X %s %s -H 'Authorization: Bearer %s'`, method, url, token)
+	if body != "" {
+		line += fmt.Sprintf(` -H 'Content-Type: application/json' -d '%s'`, body)
+	}
+	return line
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -11,15 +12,26 @@ import (
 )
 
 type scopesCmd struct {
-	Kind string `arg:"" help:"The kind of provider: ringcentral."`
+	Kind string `arg:"" help:"The kind of provider: ${kinds}."`
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
 // Help is what --help adds.
 func (scopesCmd) Help() string {
-	return `Examples:
+	return `INCLUDES: what it implies. NEEDS: what it is of no effect without. ALIASES: other names of the same.
+
+Examples:
   rescind scopes ringcentral
-  rescind scopes ringcentral --json`
+  rescind scopes box --json`
+}
+
+// kinds names the kinds of provider that there are.
+func kinds() string {
+	var names []string
+	for _, p := range providers.All() {
+		names = append(names, p.Kind)
+	}
+	return strings.Join(names, ", ")
 }
 
 // Run prints the catalogue of one kind of provider.
@@ -34,22 +46,39 @@ func (c scopesCmd) Run(t terminal) error {
 		return e.Encode(scopes)
 	}
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SCOPE\tID\tINCLUDES\tREMARK")
-	for _, s := range scopes {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Name, s.ID, strings.Join(s.Includes, " "), remark(s))
+	for _, row := range scopeTable(scopes) {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
 }
 
 func scopesOf(kind string) ([]subscriptions.Scope, error) {
-	var kinds []string
 	for _, p := range providers.All() {
 		if p.Kind == kind {
 			return p.Scopes(), nil
 		}
-		kinds = append(kinds, p.Kind)
 	}
-	return nil, fmt.Errorf("no provider of kind %q; there are: %s", kind, strings.Join(kinds, ", "))
+	return nil, fmt.Errorf("no provider of kind %q; there are: %s", kind, kinds())
+}
+
+// scopeTable is the catalogue with its head, without the columns that would be
+// empty.
+func scopeTable(scopes []subscriptions.Scope) [][]string {
+	rows := [][]string{{"SCOPE", "ID", "INCLUDES", "NEEDS", "ALIASES", "REMARK"}}
+	for _, s := range scopes {
+		rows = append(rows, []string{s.Name, s.ID, strings.Join(s.Includes, " "),
+			strings.Join(s.Needs, " "), strings.Join(s.Aliases, " "), remark(s)})
+	}
+	for at := len(rows[0]) - 1; at >= 0; at-- {
+		filled := func(row []string) bool { return row[at] != "" }
+		if slices.ContainsFunc(rows[1:], filled) {
+			continue
+		}
+		for i := range rows {
+			rows[i] = slices.Delete(rows[i], at, at+1)
+		}
+	}
+	return rows
 }
 
 func remark(s subscriptions.Scope) string {

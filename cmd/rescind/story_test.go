@@ -54,6 +54,8 @@ func (c clean) Run() int {
 //	redis NAME                 start a redis-server; its URL is $NAME
 //	serve ARGS...              rescind dev --json ARGS in the background until it serves;
 //	                           sets $ASK, $NATS and $REDIS
+//	paste NAME                 run the line that serve has printed under this name
+//	becomes PATTERN NAME       paste it until what it prints matches
 //	assign ROLE                give the user another role, as an administrator would
 //	interrupt                  what Ctrl-C does to serve; it must end with status 0
 //	gone                       the Redis of serve is no more
@@ -77,7 +79,7 @@ func TestStories(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": status, "await": await, "occupy": occupy, "redis": startRedis, "serve": serve,
-			"assign": assign, "interrupt": interrupt, "gone": gone, "empty": empty,
+			"paste": paste, "becomes": becomes, "assign": assign, "interrupt": interrupt, "gone": gone, "empty": empty,
 		},
 	})
 }
@@ -91,6 +93,7 @@ type running struct {
 	simulator string // its address
 	token     string // the administrator's
 	redisPID  int    // zero if it is the stand-in
+	facts     map[string]string
 }
 
 func of(ts *testscript.TestScript) *running { return ts.Value("serve").(*running) }
@@ -119,16 +122,35 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, neg, len(args) > 1)
-	pattern := regexp.MustCompile(args[0])
+	until(ts, args[0], func() { _ = ts.Exec(args[1], args[2:]...) }) // what it prints is what counts
+}
+
+// until does it again and again until what it prints matches.
+func until(ts *testscript.TestScript, expr string, do func()) {
+	pattern := regexp.MustCompile("(?m)" + expr)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(limit); time.Now().Before(end); <-tick.C {
-		_ = ts.Exec(args[1], args[2:]...) // what it prints is what counts
+		do()
 		if pattern.MatchString(ts.ReadFile("stdout")) {
 			return
 		}
 	}
-	ts.Fatalf("within %s it did not print %s", limit, args[0])
+	ts.Fatalf("within %s it did not print %s", limit, expr)
+}
+
+func paste(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, len(args) == 1)
+	line := of(ts).facts[args[0]]
+	if line == "" {
+		ts.Fatalf("nothing to paste is called %q", args[0])
+	}
+	ts.Check(ts.Exec("sh", "-c", line))
+}
+
+func becomes(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, len(args) == 2)
+	until(ts, args[0], func() { paste(ts, neg, args[1:]) })
 }
 
 func occupy(ts *testscript.TestScript, neg bool, args []string) {
@@ -184,9 +206,10 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 
 // learn notes where everything is.
 func (r *running) learn(ts *testscript.TestScript, facts map[string]string) {
+	r.facts = facts
 	url, kind, _ := strings.Cut(facts["redis"], " ")
-	r.simulator = strings.TrimSuffix(facts["simulator"], "/sim/world")
-	_, r.token, _ = strings.Cut(facts["administrator"], "token ")
+	r.simulator = strings.TrimSuffix(facts["ringcentral"], "/sim/world")
+	_, r.token, _ = strings.Cut(facts["ringcentral admin"], "token ")
 	ts.Setenv("ASK", strings.TrimSuffix(facts["asking"], "/access/v1/evaluation"))
 	ts.Setenv("NATS", facts["nats"])
 	ts.Setenv("REDIS", url)

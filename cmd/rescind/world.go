@@ -27,7 +27,13 @@ import (
 	"github.com/rescindhq/rescind/subscriptions/sim"
 )
 
-// The simulated world: one account, in which one user's role is changed.
+// clientID and clientSecret are those of the app at every simulator.
+const (
+	clientID     = "rescind-dev"
+	clientSecret = "rescind-dev-secret"
+)
+
+// The simulated RingCentral: one account, in which one user's role is changed.
 const (
 	account   = "37439510"
 	admin     = "256440016"
@@ -50,9 +56,10 @@ type world struct {
 	nats      *natslocal.Server
 	nc        *nats.Conn
 	sim       *sim.RingCentral
-	simOn     net.Listener
 	simURL    string
 	adminAuth string // bearer token of the simulated administrator
+	box       boxWorld
+	mural     muralWorld
 	listener  *service.Listener
 	worker    *service.Worker
 	undo      []func() error
@@ -63,7 +70,8 @@ type world struct {
 func openWorld(ctx context.Context, d devCmd, log *slog.Logger, p *printer) (*world, error) {
 	w := &world{log: log, cfg: config.Default()}
 	for _, open := range []func(context.Context, devCmd) error{
-		w.openNATS, w.openRedis, w.openSimulator, w.configure, w.openServices,
+		w.openNATS, w.openRedis, w.openRingCentral, w.openBox, w.openMural,
+		w.configure, w.putGrants, w.openServices,
 	} {
 		if err := open(ctx, d); err != nil {
 			return nil, errors.Join(err, w.close())
@@ -97,11 +105,7 @@ func (w *world) openRedis(ctx context.Context, d devCmd) error {
 		if err := w.connectRedis(); err != nil {
 			return err
 		}
-		// An earlier world may have left its last answer there, good for a minute.
-		if err := w.rdb.Unlink(ctx, cache.Keys{}.Entry(bea)).Err(); err != nil {
-			return fmt.Errorf("--redis: %w", err)
-		}
-		return nil
+		return w.forget(ctx)
 	case d.StandIn:
 		return w.openStandIn(d)
 	default:
@@ -116,6 +120,16 @@ func (w *world) openRedis(ctx context.Context, d devCmd) error {
 		w.redisURL, w.redisKind = "redis://"+s.Addr+"/0", "redis-server"
 	}
 	return w.connectRedis()
+}
+
+// forget drops the last answers of an earlier world, good for a minute.
+func (w *world) forget(ctx context.Context) error {
+	for _, r := range []events.Ref{bea, edgar, mia, eve} { // each in a slot of its own
+		if err := w.rdb.Unlink(ctx, cache.Keys{}.Entry(r)).Err(); err != nil {
+			return fmt.Errorf("--redis: %w", err)
+		}
+	}
+	return nil
 }
 
 // named is addr, or empty if its port is left to the system.
@@ -160,17 +174,46 @@ func (w *world) connectRedis() error {
 	return nil
 }
 
-func (w *world) openSimulator(_ context.Context, d devCmd) (err error) {
-	if w.simOn, err = net.Listen("tcp", d.Simulator); err != nil {
-		return fmt.Errorf("--simulator: %w", err)
+// listen takes the port of a simulator.
+func listen(flag, addr string) (on net.Listener, url string, err error) {
+	if on, err = net.Listen("tcp", addr); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", flag, err)
 	}
-	w.simURL = "http://" + w.simOn.Addr().String()
-	w.sim = sim.NewRingCentral(sim.Options{BaseURL: w.simURL, AccountID: account, Log: w.log})
-	w.undo = append(w.undo, w.simOn.Close, func() error {
+	return on, "http://" + on.Addr().String(), nil
+}
+
+// serve answers there until the world is closed.
+func (w *world) serve(on net.Listener, h http.Handler) {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(on) }()
+	w.undo = append(w.undo, func() error {
+		err := server.Close()
+		if why := <-ended; !errors.Is(why, http.ErrServerClosed) {
+			err = errors.Join(err, why)
+		}
+		return err
+	})
+}
+
+// closing bounds the end of a simulator.
+func closing(end func(context.Context) error) func() error {
+	return func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		return w.sim.Close(ctx)
-	})
+		return end(ctx)
+	}
+}
+
+func (w *world) openRingCentral(_ context.Context, d devCmd) error {
+	on, url, err := listen("--simulator", d.Simulator)
+	if err != nil {
+		return err
+	}
+	w.simURL = url
+	w.sim = sim.NewRingCentral(sim.Options{BaseURL: url, AccountID: account, Log: w.log})
+	w.undo = append(w.undo, closing(w.sim.Close))
+	w.serve(on, w.sim)
 	w.adminAuth = w.sim.IssueToken(admin, []string{"ReadAccounts", "EditAccounts", "RoleManagement"})
 	return nil
 }
@@ -189,24 +232,32 @@ func (w *world) configure(_ context.Context, d devCmd) error {
 	var key [32]byte
 	rand.Read(key[:])
 	c.NATS.VaultKey = subscriptions.NewSecret(base64.StdEncoding.EncodeToString(key[:]))
-	c.Providers = []config.Provider{{
-		Name: string(home.Provider), Kind: "ringcentral", BaseURL: w.simURL,
-		ClientID: "rescind-dev", ClientSecret: subscriptions.NewSecret("rescind-dev-secret"),
-		Tenants: []config.Tenant{{
-			ID: account, JWT: subscriptions.NewSecret(serviceIn),
-			VerificationTokens: []subscriptions.Secret{subscriptions.NewSecret(rand.Text())},
-			TokenExchange: config.TokenExchange{
-				URL: w.simURL + "/token-exchange", ClientID: sim.ExchangeID,
-				ClientSecret: subscriptions.NewSecret(sim.ExchangeSecret),
-			},
-		}},
-	}}
+	c.Providers = []config.Provider{w.box.provider(), w.mural.provider(), w.ringcentral()}
 	for _, r := range []config.Role{config.RoleListener, config.RoleWorker} {
 		if err := c.Validate(r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (w *world) ringcentral() config.Provider {
+	return config.Provider{
+		Name: string(home.Provider), Kind: "ringcentral",
+		Plain:  map[string]string{"base_url": w.simURL, "client_id": clientID},
+		Secret: map[string]subscriptions.Secret{"client_secret": subscriptions.NewSecret(clientSecret)},
+		Tenants: []config.Tenant{{
+			ID: account,
+			Plain: map[string]string{
+				"token_exchange.url": w.simURL + "/token-exchange", "token_exchange.client_id": sim.ExchangeID,
+			},
+			Secret: map[string]subscriptions.Secret{
+				"jwt":                          subscriptions.NewSecret(serviceIn),
+				"verification_tokens.0":        subscriptions.NewSecret(rand.Text()),
+				"token_exchange.client_secret": subscriptions.NewSecret(sim.ExchangeSecret),
+			},
+		}},
+	}
 }
 
 func (w *world) openServices(ctx context.Context, _ devCmd) (err error) {
@@ -217,22 +268,11 @@ func (w *world) openServices(ctx context.Context, _ devCmd) (err error) {
 	return err
 }
 
-// run serves until ctx ends, then stops what it started, last first.
+// run serves until ctx ends, then stops what was started, last first.
 func (w *world) run(ctx context.Context) error {
-	simulator := &http.Server{Handler: w.sim, ReadHeaderTimeout: 5 * time.Second}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.worker.Run(ctx) })
 	g.Go(func() error { return w.listener.Run(ctx) })
-	g.Go(func() error {
-		if err := simulator.Serve(w.simOn); ctx.Err() == nil {
-			return err
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		return simulator.Close()
-	})
 	return errors.Join(g.Wait(), w.close())
 }
 

@@ -21,7 +21,9 @@ type Granter struct {
 // Granters opens the tenants whose users' grants are kept, over the vault of the
 // workers. It makes no call to a provider; those that are made with what it
 // returns are not counted with the workers' calls. shut ends the connection.
-func Granters(ctx context.Context, cfg *config.Config, log *slog.Logger) (all []Granter, shut func(), err error) {
+func Granters(
+	ctx context.Context, cfg *config.Config, log *slog.Logger,
+) (all []Granter, shut func(), err error) {
 	// What there is to say of the streams the services have said.
 	c := &core{cfg: cfg, log: slog.New(slog.DiscardHandler), provide: providers.Open}
 	key, err := cfg.NATS.SealingKey()

@@ -119,7 +119,7 @@ func (p *Provider) Grants(ctx context.Context) ([]subscriptions.Grant, error) {
 		return nil, fmt.Errorf("list grants: %w", err)
 	}
 	if users == nil && revision != 0 {
-		return nil, errors.New("list grants: the list cannot be opened: it was sealed with another key, or is damaged")
+		return nil, errors.New("list grants: the list was sealed with another key, or is damaged")
 	}
 	var all []subscriptions.Grant
 	for _, user := range users {

@@ -59,7 +59,7 @@ type Config struct {
 	// Alive, if set, is told after a poll whose changes are stored, and when it
 	// was begun; it must not wait.
 	Alive func(h events.Home, at time.Time)
-	Log      *slog.Logger
+	Log   *slog.Logger
 	// Registerer takes the metrics; Loops may share one. Nil: nobody does.
 	Registerer prometheus.Registerer
 }
