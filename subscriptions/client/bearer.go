@@ -64,6 +64,20 @@ func (b *Bearer) Token(ctx context.Context) (Token, error) {
 	return b.take(ctx, b.ok)
 }
 
+// Spare is a bearer of the token that lies in the vault, if it still works but
+// cannot stand in the session's answer; nil if there is none, or if b's own is at
+// hand. It serves calls whose replies do not depend on when the token was minted,
+// while b obtains another.
+func (b *Bearer) Spare(ctx context.Context) *Bearer {
+	t, _, err := b.c.load(ctx, b.ring)
+	if err != nil || !t.lasts(ahead) || b.ok(t) {
+		return nil
+	}
+	spare := b.c.Registering(b.ring)
+	spare.now = t
+	return spare
+}
+
 // replace gives another token than the one that was refused. It asks the
 // session nothing, since it may run inside the fetch of one of its parts.
 func (b *Bearer) replace(ctx context.Context, dead Token) (Token, error) {

@@ -22,7 +22,8 @@
 // # Reading
 //
 // With the subject's own token (from the customer's exchange endpoint): the
-// authorization profile and the features. With the service token: the profile
+// authorization profile and the features. If the token is from before a change,
+// these are read with it while another is obtained, of which the scopes are. With the service token: the profile
 // if RingCentral allows it, else the assigned roles and their definitions,
 // closed over includedPermissions; then the width is the role's scope, which
 // may be narrower or wider than that of a single permission, and features are

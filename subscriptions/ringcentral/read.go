@@ -80,14 +80,19 @@ func (p *Provider) readOwn(
 	ctx context.Context, subject events.Subject, s cache.Session,
 ) (cache.Answer, error) {
 	b := p.client.Reading(p.subjectRing(subject), s)
-	if _, err := b.Token(ctx); err != nil {
-		return cache.Answer{}, err
-	}
 	var f found
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { f.profile, err = p.readProfile(gctx, b, subject); return err })
-	g.Go(func() (err error) { f.features, err = p.readFeatures(gctx, b, subject); return err })
-	g.Go(func() (err error) { f.roles, err = p.assignedRoles(gctx, b, subject); return notAllowed(err) })
+	reader := b.Spare(ctx) // what may be done is told as of the call, whichever token makes it
+	if reader != nil {
+		g.Go(func() error { _, err := b.Token(gctx); return err })
+	} else if _, err := b.Token(ctx); err != nil {
+		return cache.Answer{}, err
+	} else {
+		reader = b
+	}
+	g.Go(func() (err error) { f.profile, err = p.readProfile(gctx, reader, subject); return err })
+	g.Go(func() (err error) { f.features, err = p.readFeatures(gctx, reader, subject); return err })
+	g.Go(func() (err error) { f.roles, err = p.assignedRoles(gctx, reader, subject); return notAllowed(err) })
 	if err := g.Wait(); err != nil {
 		return cache.Answer{}, err
 	}
