@@ -9,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
 )
@@ -173,6 +176,45 @@ func TestTokenWithoutASessionIsNotReadWith(t *testing.T) {
 	}
 	if _, err := w.List(t.Context()); err != nil || w.vendor.minted != 2 {
 		t.Errorf("the registrar did not take the reader's: %d tokens, %v", w.vendor.minted, err)
+	}
+}
+
+func TestWhatMayBeDoneIsReadWhileATokenIsObtained(t *testing.T) {
+	w := open(t, exchanging(testConfig()))
+	full(w.vendor).says(featuresAt, 200, features)
+	read := make(chan string, 2)
+	w.vendor.on(profileAt, func(rw http.ResponseWriter, r *http.Request) {
+		read <- r.Header.Get("Authorization")
+		reply(rw, 200, profile)
+	})
+	w.vendor.says(exchangeAt, 200, `{"access_token":"a","expires_in":600,"scope":"ReadAccounts"}`)
+	if _, err := w.Read(t.Context(), subject, newSession(100)); err != nil {
+		t.Fatal(err)
+	}
+	<-read
+	w.vendor.on(exchangeAt, func(rw http.ResponseWriter, _ *http.Request) {
+		select {
+		case with := <-read:
+			if with != "Bearer a" {
+				t.Errorf("read with %q", with)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("the reading waits for the token")
+		}
+		reply(rw, 200, `{"access_token":"b","expires_in":600,"scope":"ReadMessages"}`)
+	})
+	changed := newSession(200)
+	changed.needs = 150
+	a, err := w.Read(t.Context(), subject, changed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Grants["scope/ReadMessages"] == "" || a.Grants["scope/ReadAccounts"] != "" {
+		t.Errorf("the scopes are not the new token's: %v", a.Grants)
+	}
+	want := map[string]cache.Stamp{"token:subject:42@7.200": changed.stamp}
+	if diff := cmp.Diff(want, changed.used); diff != "" {
+		t.Errorf("used (-want +got):\n%s", diff)
 	}
 }
 
