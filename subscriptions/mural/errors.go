@@ -105,8 +105,9 @@ func tokenDead(err error) bool {
 }
 
 // notAllowed says whether a refusal is the vendor's answer that the owner of
-// the token has no access: it is forbidden, or does not exist for it.
+// the token has no access: it is forbidden, or does not exist for it. Without a
+// code of the vendor's it may be anybody's, such as a proxy's.
 func notAllowed(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
-	return ok && e.Code != codeExpired && (e.Status == http.StatusForbidden || e.Status == http.StatusNotFound)
+	return ok && e.Code != "" && e.Code != codeExpired && (e.Status == http.StatusForbidden || e.Status == http.StatusNotFound)
 }

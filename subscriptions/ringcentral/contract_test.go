@@ -16,7 +16,7 @@ func TestContract(t *testing.T) {
 	for name, exchange := range map[string]bool{"by the service": false, "with the subject's token": true} {
 		t.Run(name, func(t *testing.T) {
 			providertest.Run(t, providertest.Site{
-				Home: home, Lanes: 1,
+				Home: home, Lanes: 1, Tokens: 1,
 				Secrets: []string{"rescind-dev-secret", "sim-service-jwt", doorSecret, oldSecret, sim.ExchangeSecret},
 				Open: func(t testing.TB, w providertest.Wiring) providertest.World {
 					return contractWorld(t, w, exchange)
@@ -43,20 +43,16 @@ func contractWorld(t testing.TB, w providertest.Wiring, exchange bool) providert
 	if err != nil {
 		t.Fatal(err)
 	}
-	roles := [][]string{{"1"}, {"3"}}
 	ref := func(s events.Subject) events.Ref { return events.Ref{Home: home, Subject: s} }
 	return providertest.World{
 		Provider: p, Close: rc.Close, Calls: func() int { return total(rc.AllCalls()) },
-		Ref: ref(simUser), Held: cache.NewGrant(cache.Permission, "ReadMessages"),
+		Ref: ref(simUser), Held: cache.NewGrant(cache.Permission, "InternationalCalls"),
 		Revoke:    func() error { return rc.AssignRoles(simUser, "5") },
 		Others:    []events.Ref{ref(simAdmin), ref("8798797945"), ref("74953947939")},
 		Unknown:   []events.Ref{ref("4711"), ref("no number"), ref("74953947939/../8475874957")},
 		Misshapen: []events.Resource{"extension:1", "folder:11"},
-		Trigger: func() error {
-			roles = append(roles[1:], roles[0])
-			return rc.AssignRoles(simUser, roles[0]...)
-		},
-		Change: func() error {
+		Trigger:   func(n int) error { return rc.AssignRoles(simUser, []string{"1", "3"}[n%2]) },
+		Change: func(int) error {
 			r, err := rc.Role("3")
 			if err != nil {
 				return err

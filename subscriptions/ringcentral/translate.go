@@ -132,7 +132,7 @@ func (p *Provider) classify(event string) (kind eventKind, extension string, err
 	path, _, _ := strings.Cut(event, "?")
 	s := strings.Split(strings.Trim(path, "/"), "/") // restapi v1.0 account 1 extension 2
 	if len(s) < 4 || s[0] != "restapi" {
-		return "", "", fmt.Errorf("%w: event %.80q", subscriptions.ErrUnreadable, event)
+		return "", "", fmt.Errorf("%w: event is not a path of the API", subscriptions.ErrUnreadable)
 	}
 	if s[2] == "subscription" {
 		return reminderEvent, "", nil
@@ -141,7 +141,7 @@ func (p *Provider) classify(event string) (kind eventKind, extension string, err
 		return otherEvent, "", nil
 	}
 	if s[3] != "~" && s[3] != string(p.home.Tenant) {
-		return "", "", fmt.Errorf("%w: event of another account, %.80q", subscriptions.ErrUnreadable, event)
+		return "", "", fmt.Errorf("%w: event of another account", subscriptions.ErrUnreadable)
 	}
 	rest := s[4:]
 	if len(rest) > 1 && rest[0] == "extension" && rest[1] != "~" {
