@@ -3,6 +3,7 @@ package ringcentral
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/subscriptions"
 	"github.com/rescindhq/rescind/subscriptions/client"
 )
 
@@ -18,28 +20,33 @@ const (
 	// crowd is how many reads must be under way before they are read together,
 	// and how many must join.
 	crowd = 8
-	// gathering is how long the first of them waits for the others.
-	gathering = 5 * time.Millisecond
+	// gathering is how long the first of them waits for the others, and
+	// gatheringStuck how long the first of those who have no call of their own.
+	gathering      = 5 * time.Millisecond
+	gatheringStuck = 100 * time.Millisecond
 )
 
 var opAllRoles = client.Op{Name: "listAssignedRoles", Group: medium, Method: http.MethodGet}
 
 // together reads the roles of many extensions with one listing of the account
-// instead of one call each. A listing is sent after all whom it serves have
-// begun, so it is as fresh as they need.
+// instead of one call each: where many read at a time, and where the limit of the
+// single call is used up, since the listing counts in another group. A listing is
+// sent after all whom it serves have begun, so it is as fresh as they need.
 type together struct {
 	wait    time.Duration // gathering; a test sets more
 	mu      sync.Mutex    // guards what follows
 	reading int           // reads under way
 	pages   int           // of the last listing
-	open    *throng       // to which one can still come
+	many    *throng       // to which one can still come
+	stuck   *throng       // likewise, of those who have no call of their own
 }
 
 // throng are reads that go by one listing.
 type throng struct {
 	size  int
+	least int // so many make the listing pay, whatever its pages
 	done  chan struct{}
-	found map[events.Subject][]assignedRole // set before done is closed; nil: read alone
+	found map[events.Subject][]assignedRole // set before done is closed; nil: there is no listing
 }
 
 // rolesOf reads the roles of an extension, alone or together with others. Who
@@ -47,21 +54,38 @@ type throng struct {
 func (p *Provider) rolesOf(ctx context.Context, b *client.Bearer, s events.Subject) ([]assignedRole, error) {
 	t, first := p.together.join()
 	defer p.together.leave()
-	if t == nil {
-		return p.assignedRoles(ctx, b, s)
+	if t != nil {
+		if roles, ok := p.goWith(ctx, t, first, cmp.Or(p.together.wait, gathering), b, s); ok {
+			return roles, nil
+		}
 	}
+	roles, err := p.assignedRoles(ctx, b, s)
+	var later *subscriptions.Later
+	if !errors.As(err, &later) {
+		return roles, err
+	}
+	t, first = p.together.joinStuck()
+	if roles, ok := p.goWith(ctx, t, first, gatheringStuck, b, s); ok {
+		return roles, nil
+	}
+	return nil, err
+}
+
+// goWith waits for the throng's listing, or makes it; ok is false if the
+// extension's roles are not known from it.
+func (p *Provider) goWith(
+	ctx context.Context, t *throng, first bool, gather time.Duration, b *client.Bearer, s events.Subject,
+) ([]assignedRole, bool) {
 	if first {
-		p.listFor(ctx, t, b)
+		p.listFor(ctx, t, gather, b)
 	}
 	select {
 	case <-t.done:
+		roles, ok := t.found[s]
+		return roles, ok
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, false
 	}
-	if roles, ok := t.found[s]; ok {
-		return roles, nil
-	}
-	return p.assignedRoles(ctx, b, s)
 }
 
 // join returns the throng to go with, and whether the caller is to read for
@@ -72,11 +96,22 @@ func (g *together) join() (t *throng, first bool) {
 	if g.reading++; g.reading < crowd {
 		return nil, false
 	}
-	if first = g.open == nil; first {
-		g.open = &throng{done: make(chan struct{})}
+	return enter(&g.many, crowd)
+}
+
+// joinStuck is join for those who have no call of their own.
+func (g *together) joinStuck() (t *throng, first bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return enter(&g.stuck, 1)
+}
+
+func enter(open **throng, least int) (t *throng, first bool) {
+	if first = *open == nil; first {
+		*open = &throng{least: least, done: make(chan struct{})}
 	}
-	g.open.size++
-	return g.open, first
+	(*open).size++
+	return *open, first
 }
 
 func (g *together) leave() {
@@ -85,18 +120,24 @@ func (g *together) leave() {
 	g.reading--
 }
 
-// depart lets nobody join any more, and says whether a listing pays.
+// depart lets nobody join any more, and says whether a listing pays: those who
+// can read alone must save calls by it, the others need only not cost more.
 func (g *together) depart(t *throng) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.open = nil
-	return t.size >= max(crowd, 2*g.pages)
+	saves := g.pages
+	if g.many == t {
+		g.many, saves = nil, 2*g.pages
+	} else {
+		g.stuck = nil
+	}
+	return t.size >= max(t.least, saves)
 }
 
 // listFor gathers and lists. What goes wrong leaves each to read alone.
-func (p *Provider) listFor(ctx context.Context, t *throng, b *client.Bearer) {
+func (p *Provider) listFor(ctx context.Context, t *throng, gather time.Duration, b *client.Bearer) {
 	defer close(t.done)
-	gathered := time.NewTimer(cmp.Or(p.together.wait, gathering))
+	gathered := time.NewTimer(gather)
 	defer gathered.Stop()
 	select {
 	case <-gathered.C:

@@ -1,6 +1,7 @@
 package ringcentral_test
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -15,8 +16,14 @@ import (
 // crowded has many extensions, each with the one or the other role.
 func crowded(t *testing.T, n int) (s *stage, want map[events.Subject]string) {
 	t.Helper()
+	return crowdedWithin(t, n, -1)
+}
+
+// crowdedWithin allows so many light calls.
+func crowdedWithin(t *testing.T, n, light int) (s *stage, want map[events.Subject]string) {
+	t.Helper()
 	s = newStage(t, sim.Options{Limits: map[string]sim.Limit{
-		"light": {Calls: -1}, "medium": {Calls: -1}, "heavy": {Calls: -1}, "auth": {Calls: -1},
+		"light": {Calls: light}, "medium": {Calls: -1}, "heavy": {Calls: -1}, "auth": {Calls: -1},
 	}}, false)
 	want = map[events.Subject]string{}
 	for i := range n {
@@ -33,10 +40,18 @@ func crowded(t *testing.T, n int) (s *stage, want map[events.Subject]string) {
 // readAll reads all at once, and wants of each its own role.
 func (s *stage) readAll(t *testing.T, want map[events.Subject]string) {
 	t.Helper()
+	s.readWith(t, want, nil)
+}
+
+// readWith is readAll where these parts are kept already.
+func (s *stage) readWith(t *testing.T, want map[events.Subject]string, parts map[string][]byte) {
+	t.Helper()
 	var wg sync.WaitGroup
 	for subject, role := range want {
 		wg.Go(func() {
-			a, err := s.Read(t.Context(), events.Ref{Home: home, Subject: subject}, newSession(1))
+			session := newSession(1)
+			maps.Copy(session.parts, parts)
+			a, err := s.Read(t.Context(), events.Ref{Home: home, Subject: subject}, session)
 			if err != nil {
 				t.Errorf("%s: %v", subject, err)
 				return
@@ -106,4 +121,24 @@ func TestWhoIsNotListedIsReadAlone(t *testing.T) {
 		}
 	})
 	wg.Wait()
+}
+
+// Those for whom there is no call of their own are listed, which counts in
+// another group.
+func TestWhoHasNoCallIsReadByAListing(t *testing.T) {
+	const n, calls = 20, 12
+	s, want := crowdedWithin(t, n, calls)
+	first := newSession(1)
+	for _, one := range []events.Subject{"6000000000", "6000000001"} { // the roles and the dictionary, which all share
+		if _, err := s.Read(t.Context(), events.Ref{Home: home, Subject: one}, first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for subject, role := range want { // no crowd: one after the other
+		s.readWith(t, map[events.Subject]string{subject: role}, first.parts)
+	}
+	listed, alone := s.rc.Calls("listAssignedRoles"), s.rc.Calls("listUserAssignedRoles")
+	if spent := 2 + 1 + alone; spent != calls || listed != n+2-alone { // roles, dictionary
+		t.Errorf("%d reads took %d listings and %d single calls", n, listed, alone)
+	}
 }
