@@ -16,9 +16,10 @@ type Bearer struct {
 	stamp cache.Stamp // for a token minted on the way; zero: no session
 	ok    func(Token) bool
 
-	mu   sync.Mutex
-	now  Token
-	used []Token
+	mu       sync.Mutex
+	now      Token
+	used     []Token
+	replaced bool // once: a vendor that refuses each token gets no more of them
 }
 
 // Registering is a bearer without a session: any token will do.
@@ -78,14 +79,19 @@ func (b *Bearer) Spare(ctx context.Context) *Bearer {
 	return spare
 }
 
-// replace gives another token than the one that was refused. It asks the
-// session nothing, since it may run inside the fetch of one of its parts.
-func (b *Bearer) replace(ctx context.Context, dead Token) (Token, error) {
+// replace gives another token than the one that was refused for that reason,
+// but no third. It asks the session nothing, since it may run inside the fetch of
+// one of its parts.
+func (b *Bearer) replace(ctx context.Context, dead Token, reason error) (Token, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.now.Access != dead.Access {
 		return b.now, nil
 	}
+	if b.replaced {
+		return Token{}, reason
+	}
+	b.replaced = true
 	return b.take(ctx, func(t Token) bool { return t.Access != dead.Access && b.fits(t) })
 }
 

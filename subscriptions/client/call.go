@@ -38,7 +38,7 @@ func (c *Client) Call(ctx context.Context, b *Bearer, r Request, out any) error 
 	if err == nil || !c.vendor.TokenDead(err) {
 		return err
 	}
-	if t, err = b.replace(ctx, t); err != nil {
+	if t, err = b.replace(ctx, t, err); err != nil {
 		return err
 	}
 	return c.attempt(ctx, t, r, out)
