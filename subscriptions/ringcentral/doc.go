@@ -23,11 +23,16 @@
 //
 // With the subject's own token (from the customer's exchange endpoint): the
 // authorization profile and the features. If the token is from before a change,
-// these are read with it while another is obtained, of which the scopes are. With the service token: the profile
-// if RingCentral allows it, else the assigned roles and their definitions,
-// closed over includedPermissions; then the width is the role's scope, which
-// may be narrower or wider than that of a single permission, and features are
-// not covered, because RingCentral gives only the caller's view of them.
+// these are read with it while another is obtained, of which the scopes are.
+//
+// With the service token: the profile if RingCentral allows it, else the assigned
+// roles and their definitions, closed over includedPermissions; then the width is
+// the role's scope, which may be narrower or wider than that of a single
+// permission, and features are not covered, because RingCentral gives only the
+// caller's view of them. Where many are read at a time, or the limit of the single
+// call is used up, one listing of the account's assigned roles serves all who wait
+// for it: it counts in another group, and each answer passes the fence by itself.
+//
 // Assigned roles are read in every case, for their tags: an edit of a role
 // must find its holders.
 //
