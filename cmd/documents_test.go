@@ -128,7 +128,6 @@ func registered(t *testing.T) metrics {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	m.MustRegister(tail.Delays{})
 	return m
 }
 

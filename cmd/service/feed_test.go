@@ -31,6 +31,7 @@ type answered struct {
 	Feed  events.FeedState `json:"feed"`
 	State string           `json:"state"`
 	Until time.Time        `json:"until"`
+	Delay float64          `json:"delay_s"`
 	left  time.Duration    // until then, when it came
 }
 
@@ -77,6 +78,27 @@ func (w *world) becomes(want events.FeedState, meanwhile func()) time.Duration {
 		return same && (want == events.FeedDoubtful || is.left > cache.MinLife)
 	})
 	return is.left
+}
+
+// One worker polls; what it knows of the delay every answer tells.
+func TestEveryAnswerTellsTheDelay(t *testing.T) {
+	w := startWorld(t, options{})
+	w.fed(w.worker)
+	if got := w.told(cem).Delay; got != 86 { // 1.1 min and a slow call
+		t.Errorf("a delay of %v s, want 86", got)
+	}
+	first := w.worker
+	w.worker = w.startWorker()
+	w.fed(w.worker)
+	if got := w.told(cem).Delay; got != 86 {
+		t.Errorf("a delay of %v s at who does not poll, want 86", got)
+	}
+	for name, worker := range map[string]*running[*service.Worker]{"first": first, "second": w.worker} {
+		_, text := w.get(worker.it.AdminAddr(), "/metrics")
+		if !strings.Contains(text, `rescind_tail_delay_seconds{provider="ringcentral"} 86`) {
+			t.Errorf("the %s worker does not tell the delay", name)
+		}
+	}
 }
 
 func TestADoubtfulFeedShortensLives(t *testing.T) {

@@ -17,16 +17,15 @@ func (w *Worker) openTails() error {
 		_, err := w.stream.Publish(ctx, c)
 		return err
 	}
-	alive := func(h events.Home, at time.Time) {
-		w.proofs.Note(events.Feed{Home: h, Kind: events.FeedTail, Proof: at, Sign: events.SignPoll})
-	}
-	polled := map[events.Home]subscriptions.Tail{}
 	for _, t := range w.tenants {
 		one, ok := t.Provider.(subscriptions.Tail)
 		if !ok {
 			continue
 		}
-		polled[t.Home] = one
+		alive := func(h events.Home, at time.Time) {
+			w.proofs.Note(events.Feed{Home: h, Kind: events.FeedTail, Proof: at, Sign: events.SignPoll,
+				DelayMS: one.Delay().Milliseconds()})
+		}
 		l, err := tail.New(tail.Config{
 			Home: t.Home, Tail: one, Lease: w.stream.Lease(leaseName(t.Home), tail.LeaseLife),
 			Publish: publish, Interval: one.Interval(), Alive: alive, Log: w.log, Registerer: w.metrics,
@@ -36,7 +35,7 @@ func (w *Worker) openTails() error {
 		}
 		w.tails = append(w.tails, l)
 	}
-	return w.metrics.Register(tail.Delays(polled))
+	return nil
 }
 
 // followed are the feeds that there must be: of a provider with webhooks those,
@@ -52,17 +51,6 @@ func (w *Worker) followed() (feeds []stream.Followed) {
 		}
 	}
 	return feeds
-}
-
-// delay is how late a poll may tell of a change that nothing else tells of; zero
-// if all comes by webhook, or if it is not known.
-func (w *Worker) delay(h events.Home) time.Duration {
-	for _, t := range w.tenants {
-		if polled, ok := t.Provider.(subscriptions.Tail); ok && t.Home == h {
-			return polled.Delay()
-		}
-	}
-	return 0
 }
 
 // leaseName is unique to a tenant: no escaped id holds a slash.

@@ -115,7 +115,7 @@ func (w *Worker) open(ctx context.Context) (err error) {
 	}
 	w.asks = newServer(ask.New(ask.Config{
 		Filler: w.filler, Token: w.cfg.Worker.Token.Reveal(), Providers: w.providerNames(),
-		Feed: w.feed, Delay: w.delay, Registerer: w.metrics, Log: w.log,
+		Feed: w.feed, Delay: w.feeds.Delay, Registerer: w.metrics, Log: w.log,
 	}), w.log)
 	if err := w.openTails(); err != nil {
 		return err

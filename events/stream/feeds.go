@@ -63,16 +63,25 @@ type FeedOptions struct {
 
 // Feeds knows which feeds are alive. It is a [prometheus.Collector] of
 //
-//	rescind_feed_alive{provider,kind}  how many tenants' feeds are alive
+//	rescind_feed_alive{provider,kind}      how many tenants' feeds are alive
+//	rescind_tail_delay_seconds{provider}   how late a poll may tell of a change that nothing else
+//	                                       tells of, the longest of all tenants
 type Feeds struct {
 	s     *Stream
 	o     FeedOptions
 	alive *prometheus.Desc
+	delay *prometheus.Desc
 	every time.Duration               // a watch is made anew
 	told  map[feedID]events.FeedState // of Run alone
 
 	mu     sync.RWMutex
-	proofs map[feedID]time.Time // has a key for every feed
+	proofs map[feedID]proven // has a key for every feed
+}
+
+// proven is a proof of life as it was heard.
+type proven struct {
+	at    time.Time
+	delay time.Duration
 }
 
 // Feeds makes no call and starts nothing: until [Feeds.Run] has heard of them,
@@ -85,12 +94,15 @@ func (s *Stream) Feeds(o FeedOptions) *Feeds {
 		o.Now = time.Now
 	}
 	f := &Feeds{
-		s: s, o: o, proofs: map[feedID]time.Time{}, told: map[feedID]events.FeedState{}, every: time.Hour,
+		s: s, o: o, proofs: map[feedID]proven{}, told: map[feedID]events.FeedState{}, every: time.Hour,
 		alive: prometheus.NewDesc("rescind_feed_alive", "Feeds shown to be alive, one of a kind for each tenant.",
 			[]string{"provider", "kind"}, nil),
+		delay: prometheus.NewDesc("rescind_tail_delay_seconds",
+			"How late a poll may tell of a change that nothing else tells of, the longest of all tenants.",
+			[]string{"provider"}, nil),
 	}
 	for _, one := range o.Feeds {
-		f.proofs[one.id()] = time.Time{}
+		f.proofs[one.id()] = proven{}
 		f.every = min(f.every, one.Bound/watchesPerBound)
 	}
 	return f
@@ -118,9 +130,17 @@ func (f *Feeds) Health(h events.Home) (state events.FeedState, proof time.Time) 
 	return state, proof
 }
 
+// Delay is how late a change of a home may come that only a poll finds, as who
+// polls has last told; zero if it has not.
+func (f *Feeds) Delay(h events.Home) time.Duration {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.proofs[feedID{h, events.FeedTail}].delay
+}
+
 func (f *Feeds) health(one Followed) (events.FeedState, time.Time) {
 	f.mu.RLock()
-	proof := f.proofs[one.id()]
+	proof := f.proofs[one.id()].at
 	f.mu.RUnlock()
 	return events.Feed{Proof: proof}.State(f.o.Now(), one.Bound), proof
 }
@@ -203,8 +223,8 @@ func (f *Feeds) note(e jetstream.KeyValueEntry) {
 	at = now.Add(-max(0, now.Sub(at))) // with the monotonic clock of this process
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if known, ours := f.proofs[idOf(feed)]; ours && at.After(known) {
-		f.proofs[idOf(feed)] = at
+	if known, ours := f.proofs[idOf(feed)]; ours && at.After(known.at) {
+		f.proofs[idOf(feed)] = proven{at, time.Duration(feed.DelayMS) * time.Millisecond}
 	}
 }
 
@@ -226,7 +246,10 @@ func (f *Feeds) tell(ctx context.Context) {
 }
 
 // Describe is for the registry.
-func (f *Feeds) Describe(descs chan<- *prometheus.Desc) { descs <- f.alive }
+func (f *Feeds) Describe(descs chan<- *prometheus.Desc) {
+	descs <- f.alive
+	descs <- f.delay
+}
 
 // Collect is for the registry.
 func (f *Feeds) Collect(metrics chan<- prometheus.Metric) {
@@ -241,6 +264,15 @@ func (f *Feeds) Collect(metrics chan<- prometheus.Metric) {
 	}
 	for g, n := range alive {
 		metrics <- prometheus.MustNewConstMetric(f.alive, prometheus.GaugeValue, float64(n), g.provider, g.kind)
+	}
+	longest := map[events.Provider]time.Duration{}
+	for _, one := range f.o.Feeds {
+		if one.Kind == events.FeedTail {
+			longest[one.Provider] = max(longest[one.Provider], f.Delay(one.Home))
+		}
+	}
+	for p, by := range longest {
+		metrics <- prometheus.MustNewConstMetric(f.delay, prometheus.GaugeValue, by.Seconds(), string(p))
 	}
 }
 

@@ -73,7 +73,7 @@ func TestAHomeIsAliveIfAllItsFeedsAre(t *testing.T) {
 	})
 	p, _ := prover(t, s)
 	tailed := proof(home)
-	tailed.Kind, tailed.Sign = events.FeedTail, events.SignPoll
+	tailed.Kind, tailed.Sign, tailed.DelayMS = events.FeedTail, events.SignPoll, 86_500
 	p.Note(tailed)
 	p.Note(events.Feed{Home: other, Kind: events.FeedTail, Proof: tailed.Proof}) // nobody's
 	hooked := proof(home)
@@ -82,6 +82,10 @@ func TestAHomeIsAliveIfAllItsFeedsAre(t *testing.T) {
 	eventually(t, "both proofs arrive", knows(f, hooked))
 	wantState(t, f, home, events.FeedAlive)
 	wantState(t, f, other, events.FeedDoubtful)
+	eventually(t, "the delay arrives", func() bool { return f.Delay(home) == 86_500*time.Millisecond })
+	if d := f.Delay(other); d != 0 {
+		t.Errorf("a delay of %s without a poll", d)
+	}
 	ahead.Store(int64(feedBound)) // the tail's proof still holds
 	wantState(t, f, home, events.FeedDoubtful)
 }

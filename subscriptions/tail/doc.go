@@ -31,8 +31,6 @@
 //
 //	rescind_tail_polls_total{provider,outcome}  changed, unchanged, later, misconfigured, failed, lost
 //	rescind_tail_changes_total{provider}        changes published
-//	rescind_tail_delay_seconds{provider}        how late a poll may tell of a change that nothing else
-//	                                            tells of, the longest of all tenants; see [Delays]
 //	rescind_tail_age_seconds{provider}          since the last good poll, or since the lease was taken;
 //	                                            the oldest of the tails that this process holds, else 0
 package tail
