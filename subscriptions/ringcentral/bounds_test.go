@@ -26,6 +26,28 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 }
 
+func TestAfterThreeOthersNoOtherIsTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newForeign()
+		f.judged(false)
+		f.judged(false)
+		f.judged(true) // this service user may read some
+		f.judged(false)
+		f.judged(false)
+		if f.knows("42") {
+			t.Error("taken for refused though some are allowed")
+		}
+		f.judged(false)
+		if !f.knows("42") {
+			t.Error("tried again after three refusals in a row")
+		}
+		time.Sleep(foreignLife)
+		if f.knows("42") {
+			t.Error("not tried again after an hour")
+		}
+	})
+}
+
 func TestRetryAfterMayBeADate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := http.Header{"Retry-After": {time.Now().Add(40 * time.Second).UTC().Format(http.TimeFormat)}}

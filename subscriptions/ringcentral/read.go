@@ -138,7 +138,13 @@ func (p *Provider) readByService(
 // be refused, and the roles are of another group.
 func (p *Provider) tryProfile(ctx context.Context, b *client.Bearer, s events.Subject) ([]granted, error) {
 	profile, err := p.readProfile(ctx, b, s)
+	if err == nil {
+		p.foreign.judged(true)
+	}
 	if hasCode(err, http.StatusForbidden, codeForeign, codeWrongType, codeNoFeature) {
+		if hasCode(err, http.StatusForbidden, codeForeign) {
+			p.foreign.judged(false)
+		}
 		p.foreign.remember(s)
 		return nil, nil
 	}
