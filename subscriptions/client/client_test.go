@@ -8,11 +8,16 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/events"
@@ -21,72 +26,84 @@ import (
 )
 
 var (
-	home   = events.Home{Provider: "toy", Tenant: "t"}
 	list   = client.Op{Name: "list", Group: "light", Method: http.MethodGet}
-	change = client.Op{Name: "change", Group: "light", Method: http.MethodPut}
 	create = client.Op{Name: "create", Group: "light", Method: http.MethodPost}
 	mint   = client.Op{Name: "mint", Group: "auth", Method: http.MethodPost}
-	light  = subscriptions.Window{Calls: 5, Length: time.Second}
 )
 
-// vault is one in memory. before, if set, is called before each write.
+// lock is a mutex for one line: defer l.hold()().
+type lock struct{ sync.Mutex }
+
+func (l *lock) hold() func() { l.Lock(); return l.Unlock }
+
+// vault is one in memory. before, if set, is called before each write and lock.
 type vault struct {
-	mu     sync.Mutex
-	kept   map[string][]byte // nil: there, but cannot be opened
-	revs   map[string]uint64
-	locks  map[string]bool
+	mu     lock
+	kept   map[string]entry
 	away   error
-	before func()
+	before func(key string)
+}
+
+type entry struct {
+	value  []byte // nil: cannot be opened
+	rev    uint64
+	locked bool
 }
 
 func (v *vault) Get(_ context.Context, key string) ([]byte, uint64, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.kept[key] == nil {
-		return nil, v.revs[key], errors.Join(v.away, subscriptions.ErrNoSecret)
+	defer v.mu.hold()()
+	if e := v.kept[key]; e.value != nil || v.away != nil {
+		return e.value, e.rev, v.away
 	}
-	return v.kept[key], v.revs[key], v.away
+	return nil, v.kept[key].rev, subscriptions.ErrNoSecret
 }
 
 func (v *vault) Put(_ context.Context, key string, value []byte, revision uint64) error {
+	defer v.mu.hold()()
 	if v.before != nil {
-		v.before()
+		v.before(key)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.revs[key] != revision {
+	if v.kept[key].rev != revision {
 		return subscriptions.ErrConflict
 	}
-	v.set(key, value)
+	v.kept[key] = entry{value: value, rev: revision + 1}
 	return nil
 }
 
-func (v *vault) set(key string, value []byte) { v.kept[key], v.revs[key] = value, v.revs[key]+1 }
-
 func (v *vault) Lock(_ context.Context, key string, _ time.Duration) (func(), error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.locks[key] {
+	defer v.mu.hold()()
+	if v.before != nil {
+		v.before(key)
+	}
+	if v.kept[key].locked {
 		return nil, subscriptions.ErrConflict
 	}
-	v.locks[key] = true
-	return sync.OnceFunc(func() {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		delete(v.locks, key)
-	}), nil
+	v.kept[key] = entry{locked: true}
+	return func() { defer v.mu.hold()(); delete(v.kept, key) }, nil
 }
 
-// budget writes down what it is asked ("identity group purpose caller") and told.
-// A lane, by its group, is closed until open, if that is set.
+// budget writes down what it is asked ("identity group limit purpose caller") and
+// told ("group penalty unsent"). A group in opens is closed until then.
 type budget struct {
-	mu    sync.Mutex
-	asked []string
-	usual []subscriptions.Window
-	told  map[string][]subscriptions.Said
-	open  map[string]time.Time
-	life  map[string]time.Duration
-	under int // granted and not done
+	mu          lock
+	asked, told []string
+	opens       map[string]time.Time
+	life        map[string]time.Duration
+	under       int // granted and not done
+}
+
+func (b *budget) Take(
+	ctx context.Context, l subscriptions.Lane, usual subscriptions.Window,
+) (subscriptions.Call, error) {
+	defer b.mu.hold()()
+	purpose := []string{"reader", "change", "upkeep", "sweep"}[cache.PurposeOf(ctx)]
+	words := []any{l.Identity, l.Group, usual.Calls, purpose, cache.CallerOf(ctx)}
+	b.asked = append(b.asked, strings.TrimSpace(fmt.Sprintln(words...)))
+	if until := b.opens[l.Group]; until.After(time.Now()) {
+		return nil, &subscriptions.Later{Until: until, Group: l.Group}
+	}
+	b.under++
+	return slot{b, l.Group}, nil
 }
 
 type slot struct {
@@ -94,50 +111,51 @@ type slot struct {
 	group string
 }
 
-func (b *budget) Take(
-	ctx context.Context, l subscriptions.Lane, usual subscriptions.Window,
-) (subscriptions.Call, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	purpose := []string{"reader", "change", "upkeep", "sweep"}[cache.PurposeOf(ctx)]
-	b.asked = append(b.asked, strings.TrimSpace(l.Identity+" "+l.Group+" "+purpose+" "+cache.CallerOf(ctx)))
-	b.usual = append(b.usual, usual)
-	if until := b.open[l.Group]; until.After(time.Now()) {
-		return nil, &subscriptions.Later{Until: until, Group: l.Group}
-	}
-	b.under++
-	return slot{b, l.Group}, nil
-}
-
 func (s slot) Done(_ context.Context, said subscriptions.Said) {
-	s.b.mu.Lock()
-	defer s.b.mu.Unlock()
+	defer s.b.mu.hold()()
 	s.b.under--
-	s.b.told[s.group] = append(s.b.told[s.group], said)
+	unsent := map[bool]string{true: " unsent"}[said.Unsent]
+	s.b.told = append(s.b.told, fmt.Sprint(s.group, " ", said.Penalty, unsent))
 }
 
 func (s slot) Life() time.Duration { return s.b.life[s.group] }
 
-// session is one fetch.
+// session is one fetch, numbered 9.
 type session struct {
-	stamp   cache.Stamp
+	cache.Session
 	needs   cache.Version
 	refused string
 	used    []string
 }
 
-func (s *session) Stamp() cache.Stamp { return s.stamp }
-func (s *session) Part(context.Context, cache.PartSpec) ([]byte, error) {
-	return nil, errors.New("none")
-}
+func (s *session) Stamp() cache.Stamp                { return cache.Stamp{Number: 9, Fence: 7} }
+func (s *session) Needs(...events.Tag) cache.Version { return s.needs }
+func (s *session) Refused(name string) bool          { return name == s.refused }
 func (s *session) Use(name string, at cache.Stamp, tags ...events.Tag) {
 	s.used = append(s.used, fmt.Sprint(name, " ", at.Number, " ", tags))
 }
-func (s *session) Needs(...events.Tag) cache.Version { return s.needs }
-func (s *session) Refused(name string) bool          { return name == s.refused }
 
-func at(number cache.Version) *session {
-	return &session{stamp: cache.Stamp{Number: number, Fence: 7}}
+type refusal int
+
+func (r refusal) Error() string { return fmt.Sprint("status ", int(r)) }
+
+// vendor has, if app, a limit of the app too. Its penalties are in the headers
+// Own and App.
+func vendor(app bool) client.Vendor {
+	said := func(h http.Header, name string) (s subscriptions.Said) {
+		s.Penalty, _ = time.ParseDuration(h.Get(name))
+		return s
+	}
+	v := client.Vendor{Name: "toy", Usual: map[string]subscriptions.Window{"light": {Calls: 5}},
+		Said:      func(_ client.Op, _ int, h http.Header) subscriptions.Said { return said(h, "Own") },
+		Refusal:   func(_ client.Op, status int, _ http.Header, _ []byte) error { return refusal(status) },
+		TokenDead: func(err error) bool { return errors.Is(err, refusal(401)) },
+		RequestID: "X-Id"}
+	if app {
+		v.App = &client.AppLimit{Group: "all", Usual: subscriptions.Window{Calls: 9},
+			Said: func(_ int, h http.Header) subscriptions.Said { return said(h, "App") }}
+	}
+	return v
 }
 
 // stage is a client whose vendor, vault and budget are in memory. A mint gives
@@ -146,76 +164,41 @@ type stage struct {
 	*client.Client
 	vault  *vault
 	budget *budget
-	log    *journal
+	log    bytes.Buffer
 	serve  func(*http.Request) (*http.Response, error)
 	mint   func(context.Context) (client.Token, error)
-
+	turn   chan struct{}
+	minted atomic.Int32
 	mu     sync.Mutex
 	sent   []string // the tokens of the requests
-	minted int
 }
 
-type journal struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.b.Write(p)
-}
-
-func vendor() client.Vendor {
-	return client.Vendor{Name: "toy", Usual: map[string]subscriptions.Window{"light": light},
-		Said: func(_ client.Op, _ int, h http.Header) subscriptions.Said { return saidOf(h, "Own") },
-		Refusal: func(op client.Op, status int, _ http.Header, _ []byte) error {
-			return refusal(status)
-		},
-		TokenDead: func(err error) bool { return errors.Is(err, refusal(http.StatusUnauthorized)) },
-		RequestID: "X-Id", FirstWait: time.Second, TokenWait: time.Second}
-}
-
-type refusal int
-
-func (r refusal) Error() string { return fmt.Sprint("status ", int(r)) }
-
-func saidOf(h http.Header, name string) (s subscriptions.Said) {
-	s.Penalty, _ = time.ParseDuration(h.Get(name))
-	return s
-}
-
-func withApp() client.Vendor {
-	v := vendor()
-	v.App = &client.AppLimit{Group: "all", Usual: subscriptions.Window{Calls: 9, Length: time.Minute},
-		Said: func(_ int, h http.Header) subscriptions.Said { return saidOf(h, "App") }}
-	return v
-}
-
-func newStage(t *testing.T, v client.Vendor) *stage {
+// play runs a test in a bubble, where time is simulated.
+func play(t *testing.T, name string, app bool, test func(*testing.T, *stage)) {
 	t.Helper()
-	return another(t, v, &vault{kept: map[string][]byte{}, revs: map[string]uint64{}, locks: map[string]bool{}})
+	t.Run(name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			test(t, newStage(t, app, &vault{kept: map[string]entry{}}))
+		})
+	})
 }
 
-// another is another process with the same vault.
-func another(t *testing.T, v client.Vendor, keeps *vault) *stage {
+func newStage(t *testing.T, app bool, keeps *vault) *stage {
 	t.Helper()
-	s := &stage{vault: keeps, log: &journal{}, serve: replies(http.StatusOK, `{}`), budget: &budget{
-		told: map[string][]subscriptions.Said{}, open: map[string]time.Time{}, life: map[string]time.Duration{}}}
-	c, err := client.New(v, client.Options{Home: home, BaseURL: "https://toy.invalid/v1", UserAgent: "rescind/test"},
+	s := &stage{vault: keeps, budget: &budget{}, serve: replies(200, `{}`)}
+	s.mint = func(context.Context) (client.Token, error) {
+		access := subscriptions.NewSecret(fmt.Sprint("token-", s.minted.Load()))
+		return client.Token{Access: access, Identity: "me", Expires: time.Now().Add(time.Hour)}, nil
+	}
+	var err error
+	s.Client, err = client.New(vendor(app), client.Options{Home: events.Home{Provider: "toy", Tenant: "t"},
+		BaseURL: "https://toy.invalid/v1", UserAgent: "rescind/test"},
 		subscriptions.Deps{HTTP: &http.Client{Transport: s}, Vault: keeps, Budget: s.budget,
-			Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	must(t, err)
-	s.Client = c
+			Log: slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	same(t, "error", "", text(err))
 	t.Cleanup(func() {
-		if s.budget.under != 0 {
-			t.Errorf("%d calls granted and not done, or done twice", s.budget.under)
-		}
-		for _, secret := range []string{"token-", "PRIVATE"} {
-			if strings.Contains(s.log.b.String(), secret) {
-				t.Errorf("%s in the log:\n%s", secret, s.log.b.String())
-			}
-		}
+		same(t, "calls not done, or done twice", 0, s.budget.under)
+		same(t, "secrets in the log", "", regexp.MustCompile(`token-|PRIVATE`).FindString(s.log.String()))
 	})
 	return s
 }
@@ -234,41 +217,35 @@ func replies(status int, body string, headers ...string) func(*http.Request) (*h
 		for pair := range slices.Chunk(headers, 2) {
 			h.Set(pair[0], pair[1])
 		}
-		return &http.Response{StatusCode: status, Header: h, Request: r, Body: io.NopCloser(strings.NewReader(body))}, nil
+		said := io.NopCloser(strings.NewReader(body))
+		return &http.Response{StatusCode: status, Header: h, Body: said, Request: r}, nil
 	}
 }
 
-// ring is that of the service's token.
 func (s *stage) ring() client.Ring {
-	return client.Ring{Key: s.VaultKey("service"), Name: "token:service", Tags: []events.Tag{events.AppTag},
-		Mint: func(ctx context.Context) (client.Token, error) {
-			s.mu.Lock()
-			s.minted++
-			t := client.Token{Access: subscriptions.NewSecret(fmt.Sprint("token-", s.minted)), Identity: "me",
-				Expires: time.Now().Add(time.Hour)}
-			s.mu.Unlock()
-			if s.mint != nil {
-				return s.mint(ctx)
-			}
-			return t, nil
-		}}
+	return client.Ring{Key: s.VaultKey("service"), Name: "token:service", Turn: s.turn,
+		Tags: []events.Tag{events.AppTag},
+		Mint: func(ctx context.Context) (client.Token, error) { s.minted.Add(1); return s.mint(ctx) }}
 }
 
-// keep puts a token into the vault that ends after left, minted under that number.
+// keep puts a token into the vault that ends after left, with that stamp.
 func (s *stage) keep(left time.Duration, number, fence int) {
-	s.vault.set(s.VaultKey("service"), fmt.Appendf(nil,
+	s.vault.kept[s.VaultKey("service")] = entry{rev: 3, value: fmt.Appendf(nil,
 		`{"access":"old","identity":"me","expires":%q,"stamp":{"number":%d,"fence":%d}}`,
-		time.Now().Add(left).Format(time.RFC3339Nano), number, fence))
+		time.Now().Add(left).Format(time.RFC3339Nano), number, fence)}
 }
 
-// call makes one call that is not for a session.
+// call makes one call outside of a session.
 func (s *stage) call(ctx context.Context, op client.Op) error {
 	return s.Call(ctx, s.Registering(s.ring()), client.Request{Op: op, Path: "/x"}, &struct{}{})
 }
 
-func must(t *testing.T, err error) {
+func same(t *testing.T, what string, want, got any) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (- want, + got):\n%s", what, diff)
 	}
 }
+
+// text is what an error says; empty: none.
+func text(err error) string { return strings.TrimPrefix(fmt.Sprint(err), "<nil>") }

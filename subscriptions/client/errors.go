@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -69,12 +70,28 @@ func (c *Client) requestID(h http.Header) string { return Word(h.Get(c.vendor.Re
 
 // unreached wraps an error of the network; it may pass unless ctx has ended.
 func (c *Client) unreached(ctx context.Context, op Op, err error) error {
-	err = fmt.Errorf("%s %s: %w", c.vendor.Name, op.Name, err)
+	err = fmt.Errorf("%s %s: %w", c.vendor.Name, op.Name, unquoted{err})
 	if ctx.Err() != nil {
 		return err
 	}
 	return Transient(err)
 }
+
+// unquoted is an error of net/http without the address, and without what it
+// quotes of a reply that it cannot read: its text ends before that.
+type unquoted struct{ error }
+
+func (u unquoted) Error() string {
+	err := u.error
+	var at *url.Error
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	text, _, _ := strings.Cut(err.Error(), `"`)
+	return strings.TrimRight(text, ": ")
+}
+
+func (u unquoted) Unwrap() error { return u.error }
 
 // refused is the vendor's error; one of its servers may pass.
 func (c *Client) refused(op Op, status int, h http.Header, body []byte) error {

@@ -18,7 +18,8 @@ import (
 
 // Grant asks a token endpoint, as urgently as a reader: more than one fetch may
 // need the token. Its Identity is left to the caller, to whom the whole reply
-// is given too.
+// is given too. conf must name its AuthStyle: else the library tries both, which
+// is one call more than was granted.
 func (c *Client) Grant(
 	ctx context.Context, op Op, conf *clientcredentials.Config,
 ) (t Token, reply *oauth2.Token, err error) {

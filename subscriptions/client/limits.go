@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -85,66 +84,77 @@ func (g grants) done(ctx context.Context, status int, h http.Header, err error) 
 // patient, and the calls after the first are as urgent as a reader's: what is
 // begun is finished.
 func (c *Client) take(ctx context.Context, identity string, op Op) (grants, error) {
-	g := grants{c: c, op: op}
-	own := subscriptions.Lane{Provider: c.o.Home.Provider, Group: op.Group,
-		Identity: string(c.o.Home.Tenant) + ":" + identity}
-	var err error
-	if g.own, err = c.takeFrom(ctx, op, own, c.vendor.Usual[op.Group]); err != nil {
-		return g, c.unbudgeted(op, err)
+	if name := cache.CallerOf(ctx); name != "" { // two calls of an errand have a turn each
+		ctx = cache.WithCaller(ctx, name+" "+op.Name)
 	}
-	if a := c.vendor.App; a != nil {
-		app := subscriptions.Lane{Provider: c.o.Home.Provider, Identity: "app", Group: a.Group}
-		if g.apps, err = c.takeFrom(ctx, op, app, a.Usual); err != nil {
-			g.own.Done(ctx, subscriptions.Said{Unsent: true})
-			return g, c.unbudgeted(op, err)
+	ask := func(ctx context.Context) (grants, error) { return c.ask(ctx, identity, op) }
+	e := errandOf(ctx)
+	if e == nil {
+		return ask(ctx)
+	}
+	for end := time.Now().Add(patience); ; {
+		g, urgent, err := e.take(ctx, ask)
+		if err == nil && identity != tokenIdentity { // a token serves many readings
+			e.note(g.life())
+		}
+		var later *subscriptions.Later
+		if !urgent || !errors.As(err, &later) || later.Until.After(end) {
+			return g, err
+		}
+		if pause(ctx, time.Until(later.Until)) != nil {
+			return g, err
 		}
 	}
+}
+
+// ask asks each lane once. If the app's refuses, the other's slot is given back.
+func (c *Client) ask(ctx context.Context, identity string, op Op) (grants, error) {
+	own := subscriptions.Lane{Provider: c.o.Home.Provider, Group: op.Group,
+		Identity: string(c.o.Home.Tenant) + ":" + identity}
+	call, err := c.budget.Take(ctx, own, c.vendor.Usual[op.Group])
+	if err != nil {
+		return grants{}, c.unbudgeted(op, err)
+	}
+	g := grants{c: c, op: op, own: call}
+	a := c.vendor.App
+	if a == nil {
+		return g, nil
+	}
+	app := subscriptions.Lane{Provider: c.o.Home.Provider, Identity: "app", Group: a.Group}
+	if g.apps, err = c.budget.Take(ctx, app, a.Usual); err != nil {
+		g.own.Done(ctx, subscriptions.Said{Unsent: true})
+		return grants{}, c.unbudgeted(op, err)
+	}
 	return g, nil
+}
+
+// life is the longer one that its lanes tell.
+func (g grants) life() time.Duration {
+	if g.apps == nil {
+		return g.own.Life()
+	}
+	return max(g.own.Life(), g.apps.Life())
 }
 
 func (c *Client) unbudgeted(op Op, err error) error {
 	return fmt.Errorf("%s %s: %w", c.vendor.Name, op.Name, err)
 }
 
-func (c *Client) takeFrom(
-	ctx context.Context, op Op, l subscriptions.Lane, usual subscriptions.Window,
-) (subscriptions.Call, error) {
-	if name := cache.CallerOf(ctx); name != "" { // two calls of an errand have a turn each
-		ctx = cache.WithCaller(ctx, name+" "+op.Name)
-	}
-	e := errandOf(ctx)
-	if e == nil {
-		return c.budget.Take(ctx, l, usual)
-	}
-	for end := time.Now().Add(patience); ; {
-		call, urgent, err := e.take(ctx, c.budget, l, usual)
-		if err == nil && !strings.HasSuffix(l.Identity, ":"+tokenIdentity) { // a token serves many readings
-			e.note(call.Life())
-		}
-		var later *subscriptions.Later
-		if !urgent || !errors.As(err, &later) || later.Until.After(end) {
-			return call, err
-		}
-		if pause(ctx, time.Until(later.Until)) != nil {
-			return nil, err
-		}
-	}
-}
-
-// take asks once. Until the first call is granted the others wait for it.
+// take asks once. Until the first call is granted, by all its lanes, the others
+// wait for it.
 func (e *errand) take(
-	ctx context.Context, b subscriptions.Budget, l subscriptions.Lane, usual subscriptions.Window,
-) (call subscriptions.Call, urgent bool, err error) {
+	ctx context.Context, ask func(context.Context) (grants, error),
+) (g grants, urgent bool, err error) {
 	e.mu.Lock()
 	if e.begun {
 		e.mu.Unlock()
-		call, err = b.Take(cache.WithPurpose(ctx, cache.ForReader), l, usual)
-		return call, true, err
+		g, err = ask(cache.WithPurpose(ctx, cache.ForReader))
+		return g, true, err
 	}
 	defer e.mu.Unlock()
-	call, err = b.Take(ctx, l, usual)
+	g, err = ask(ctx)
 	e.begun = err == nil
-	return call, cache.PurposeOf(ctx) == cache.ForReader, err
+	return g, cache.PurposeOf(ctx) == cache.ForReader, err
 }
 
 // note remembers the life that a granted call told.
