@@ -38,9 +38,6 @@ const (
 	SignPoll Sign = "poll"
 )
 
-// maxDelay bounds what a poll may claim to be late by.
-const maxDelay = 24 * time.Hour
-
 // Feed is the last proof that changes of a home reach us by one way. It is a hint: it
 // decides how long something is kept, never what somebody may do.
 type Feed struct {
@@ -102,9 +99,6 @@ func (f Feed) validate() error {
 	}
 	if f.Kind != FeedWebhook && f.Kind != FeedTail {
 		return fmt.Errorf("kind %.20q", f.Kind)
-	}
-	if f.DelayMS < 0 || f.DelayMS > maxDelay.Milliseconds() {
-		return fmt.Errorf("delay of %d ms", f.DelayMS)
 	}
 	if y := f.Proof.UTC().Year(); f.Proof.IsZero() || y < 1 || y > 9999 {
 		return fmt.Errorf("proof in the year %d", y)

@@ -121,7 +121,7 @@ func (f *Filler) get(ctx context.Context, ref events.Ref, as wish) (Result, erro
 				return r, err
 			}
 		}
-		fl, first := f.gate.enter(ref)
+		fl, first := f.gate.enter(ref, as.purpose)
 		if first {
 			f.wg.Go(func() { f.fly(fl, ref, as) })
 		}
@@ -129,6 +129,9 @@ func (f *Filler) get(ctx context.Context, ref events.Ref, as wish) (Result, erro
 		case <-ctx.Done():
 			return Result{}, fmt.Errorf("get %s: %w", ref, context.Cause(ctx))
 		case <-fl.done:
+		}
+		if !first && fl.as > as.purpose && !retryAt(fl.err).IsZero() {
+			continue // who is more urgent may be granted what that one was not
 		}
 		if fl.err != nil {
 			return Result{}, fl.err

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/events"
 )
 
@@ -16,13 +17,14 @@ type gate struct {
 // flight is one fetch. Its fields are set before done is closed.
 type flight struct {
 	done   chan struct{}
+	as     cache.Purpose
 	began  time.Time
 	result Result
 	err    error
 }
 
 // enter returns the flight of an entry, and whether the caller is to fly it.
-func (g *gate) enter(r events.Ref) (*flight, bool) {
+func (g *gate) enter(r events.Ref, as cache.Purpose) (*flight, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f, ok := g.now[r]; ok {
@@ -31,7 +33,7 @@ func (g *gate) enter(r events.Ref) (*flight, bool) {
 	if g.now == nil {
 		g.now = map[events.Ref]*flight{}
 	}
-	f := &flight{done: make(chan struct{})}
+	f := &flight{done: make(chan struct{}), as: as}
 	g.now[r] = f
 	return f, true
 }

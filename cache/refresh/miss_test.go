@@ -16,6 +16,7 @@ import (
 	"github.com/rescindhq/rescind/cache/cachetest"
 	"github.com/rescindhq/rescind/cache/refresh"
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/events/stream"
 )
 
 func TestMissIsFetchedOnceHoweverManyAsk(t *testing.T) {
@@ -319,4 +320,43 @@ func TestFlightsAreBounded(t *testing.T) {
 	if most.Load() != 3 {
 		t.Errorf("%d fetches at once, want 3", most.Load())
 	}
+}
+
+// The reader comes while the fetch for a change is under way, for which there
+// is no call; for a reader there would be one.
+func TestAReaderIsNotHeldBackByWhoIsLessUrgent(t *testing.T) {
+	w := open(t, cachetest.StandIn(t))
+	f := w.filler()
+	started, release := make(chan struct{}, 1), make(chan struct{})
+	w.provider.says(func(ctx context.Context, _ events.Ref, _ cache.Session) (cache.Answer, error) {
+		if cache.PurposeOf(ctx) == cache.ForReader {
+			return grants("*"), nil
+		}
+		started <- struct{}{}
+		if err := until(ctx, release); err != nil {
+			return cache.Answer{}, err
+		}
+		return cache.Answer{}, later{time.Now().Add(time.Minute)}
+	})
+	worker := &refresh.Worker{Store: w.store, Filler: f, Queue: &notebook{}, Log: w.log.logger()}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		worker.Refresh(w.ctx, stream.Task{Ref: ref("1"), Until: time.Now().Add(time.Minute), Asked: time.Now()})
+	}()
+	receive(t, started, "the change's fetch")
+	var readers, begun sync.WaitGroup
+	for range 50 { // most of them wait before it is over
+		begun.Add(1)
+		readers.Go(func() {
+			begun.Done()
+			if _, err := f.Get(w.ctx, ref("1")); err != nil {
+				t.Errorf("a reader, for whom there is a call, gets %v", err)
+			}
+		})
+	}
+	begun.Wait()
+	close(release)
+	readers.Wait()
+	<-done
 }

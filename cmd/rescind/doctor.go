@@ -101,6 +101,10 @@ func (d *diagnosis) look(ctx context.Context, cfg *config.Config) {
 	now := time.Now()
 	d.Lanes = []lane{}
 	for _, p := range cfg.Providers {
+		if len(standings[p.Name]) >= budget.MaxStandings {
+			d.Findings = append(d.Findings, finding{"limits of " + p.Name,
+				fmt.Sprintf("there are more than the %d that are looked at", budget.MaxStandings), true})
+		}
 		for _, s := range standings[p.Name] {
 			l := laneOf(s, p, now)
 			d.Lanes = append(d.Lanes, l)

@@ -83,13 +83,22 @@ func (c grantsPutCmd) Run(ctx context.Context, t terminal) error {
 	return err
 }
 
+// unnamed leaves the path out: somebody may have given the token in its place.
+func unnamed(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
+
 // token reads the refresh token. What is wrong with it is said without it.
 func (c grantsPutCmd) token() (subscriptions.Secret, error) {
 	from, name, none := io.Reader(os.Stdin), "standard input", subscriptions.Secret{}
 	if c.TokenFile != "" {
 		f, err := os.Open(c.TokenFile)
 		if err != nil {
-			return none, fmt.Errorf("--token-file: %w", err)
+			return none, fmt.Errorf("--token-file: %w", unnamed(err))
 		}
 		defer f.Close()
 		from, name = f, "--token-file"

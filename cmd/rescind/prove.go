@@ -163,11 +163,11 @@ a simulated RingCentral, all on loopback, and breaks one thing after the other w
 and readers read. Needs redis-server; faults that need more are skipped, visibly. About ten minutes.
 Exit status 1 if a promise was broken.
 
-undelivered  deliveries that were refused, and how long an old right was readable after one
-stale        reads that showed what an applied change had ended; none may be
-aside, late  such reads of a primary that was deposed, and while the provider itself still said so
-oldest right the longest that an old right was readable after the provider had ended it
-recovery     until a new change came all the way; all known: until every subject was (0s: not awaited)
+  undelivered  deliveries that were refused, and how long an old right was readable after one
+  stale        reads that showed what an applied change had ended; none may be
+  aside, late  such reads of a primary that was deposed, and while the provider itself still said so
+  oldest right the longest that an old right was readable after the provider had ended it
+  recovery     until a new change came all the way; all known: until every subject was (0s: not awaited)
 
 Examples:
   rescind prove faults --quick

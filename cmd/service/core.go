@@ -90,7 +90,7 @@ func (c *core) connect(ctx context.Context, name string) error {
 
 // openProviders opens every tenant; its calls come out of the budget.
 func (c *core) openProviders(budget subscriptions.Budget) error {
-	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+	client := &http.Client{Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
 		TLSHandshakeTimeout: 5 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 64 << 10,

@@ -88,7 +88,7 @@ func (l *Listener) open() (err error) {
 	}
 	l.handler, err = listen.New(listen.Config{
 		Doors: doors, Publisher: publisher{l.stream}, Registerer: l.metrics, Log: l.log,
-		Alive: l.proven(events.SignDelivery),
+		Alive: l.delivered,
 	})
 	if err != nil {
 		return err
@@ -107,6 +107,16 @@ func (l *Listener) open() (err error) {
 func (l *Listener) proven(s events.Sign) func(events.Home, time.Time) {
 	return func(h events.Home, at time.Time) {
 		l.proofs.Note(events.Feed{Home: h, Kind: events.FeedWebhook, Proof: at, Sign: s})
+	}
+}
+
+// delivered notes a delivery as a sign of life, if all that is wanted was there at
+// the last look: it comes by one webhook, and proves nothing of the others.
+func (l *Listener) delivered(h events.Home, at time.Time) {
+	for _, k := range l.keepers {
+		if k.Home == h && k.State().Active {
+			l.proven(events.SignDelivery)(h, at)
+		}
 	}
 }
 

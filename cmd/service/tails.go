@@ -38,15 +38,19 @@ func (w *Worker) openTails() error {
 	return nil
 }
 
+// pollGrace is how long a poll may take, and its proof be on its way.
+const pollGrace = time.Minute
+
 // followed are the feeds that there must be: of a provider with webhooks those,
-// of one that is polled the polls. Two polls in a row may go wrong.
+// of one that is polled the polls. Two polls in a row may go wrong, and another
+// worker take over.
 func (w *Worker) followed() (feeds []stream.Followed) {
 	for _, t := range w.tenants {
 		if _, ok := t.Provider.(subscriptions.Door); ok {
 			feeds = append(feeds, stream.Followed{Home: t.Home, Kind: events.FeedWebhook, Bound: w.feedBound})
 		}
 		if polled, ok := t.Provider.(subscriptions.Tail); ok {
-			bound := max(w.feedBound, 5*polled.Interval()/2)
+			bound := 5*polled.Interval()/2 + 2*tail.LeaseLife + pollGrace
 			feeds = append(feeds, stream.Followed{Home: t.Home, Kind: events.FeedTail, Bound: bound})
 		}
 	}

@@ -131,11 +131,20 @@ func (f *Feeds) Health(h events.Home) (state events.FeedState, proof time.Time) 
 }
 
 // Delay is how late a change of a home may come that only a poll finds, as who
-// polls has last told; zero if it has not.
+// polls has last told; zero if it has not, or if the polls are doubtful.
 func (f *Feeds) Delay(h events.Home) time.Duration {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.proofs[feedID{h, events.FeedTail}].delay
+	for _, one := range f.o.Feeds {
+		if one.Home != h || one.Kind != events.FeedTail {
+			continue
+		}
+		if state, _ := f.health(one); state != events.FeedAlive {
+			return 0 // what was promised does not hold
+		}
+		f.mu.RLock()
+		defer f.mu.RUnlock()
+		return f.proofs[one.id()].delay
+	}
+	return 0
 }
 
 func (f *Feeds) health(one Followed) (events.FeedState, time.Time) {
@@ -224,8 +233,15 @@ func (f *Feeds) note(e jetstream.KeyValueEntry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if known, ours := f.proofs[idOf(feed)]; ours && at.After(known.at) {
-		f.proofs[idOf(feed)] = proven{at, time.Duration(feed.DelayMS) * time.Millisecond}
+		f.proofs[idOf(feed)] = proven{at, delayOf(feed)}
 	}
+}
+
+// maxDelay is the longest delay that is told.
+const maxDelay = 24 * time.Hour
+
+func delayOf(f events.Feed) time.Duration {
+	return time.Duration(min(max(f.DelayMS, 0), maxDelay.Milliseconds())) * time.Millisecond
 }
 
 // tell logs what has changed.

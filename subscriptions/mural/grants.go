@@ -33,7 +33,7 @@ func (p *Provider) PutGrant(ctx context.Context, user events.Subject, token subs
 	if token.Empty() {
 		return errors.New("put grant: there is no refresh token")
 	}
-	if err := p.enlist(ctx, user); err != nil {
+	if _, err := p.room(ctx, user); err != nil { // before the token is used up
 		return fmt.Errorf("put grant: %w", err)
 	}
 	g, err := p.tried(ctx, user, record{Refresh: token.Reveal(), Obtained: time.Now().UTC()})
@@ -48,6 +48,9 @@ func (p *Provider) PutGrant(ctx context.Context, user events.Subject, token subs
 	})
 	if err != nil {
 		return fmt.Errorf("put grant: %w", err)
+	}
+	if err := p.enlist(ctx, user); err != nil {
+		return fmt.Errorf("put grant: it is stored and serves, but is not listed: %w", err)
 	}
 	// The access token in use is of the old grant, with its scopes: one that has
 	// ended takes its place, so that the next reader refreshes.
@@ -114,12 +117,9 @@ func (p *Provider) tried(ctx context.Context, user events.Subject, g record) (re
 // Grants lists the grants there are, those that fail first before others. It
 // makes no call to the vendor.
 func (p *Provider) Grants(ctx context.Context) ([]subscriptions.Grant, error) {
-	users, revision, err := p.listed(ctx)
+	users, _, err := p.listed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list grants: %w", err)
-	}
-	if users == nil && revision != 0 {
-		return nil, errors.New("list grants: the list was sealed with another key, or is damaged")
 	}
 	var all []subscriptions.Grant
 	for _, user := range users {
@@ -139,18 +139,15 @@ func (p *Provider) Grants(ctx context.Context) ([]subscriptions.Grant, error) {
 // enlist adds a user to the list of those with a grant: a vault has none itself.
 func (p *Provider) enlist(ctx context.Context, user events.Subject) error {
 	for range maxConflicts {
-		users, revision, err := p.listed(ctx)
-		if err != nil || slices.Contains(users, string(user)) {
+		l, err := p.room(ctx, user)
+		if err != nil || slices.Contains(l.users, string(user)) {
 			return err
 		}
-		if len(users) >= MaxGrants {
-			return fmt.Errorf("%w: there are %d grants, the limit", subscriptions.ErrMisconfigured, len(users))
-		}
-		b, err := json.Marshal(append(users, string(user)))
+		b, err := json.Marshal(append(l.users, string(user)))
 		if err != nil {
 			return err
 		}
-		err = p.vault.Put(ctx, p.client.VaultKey("grants"), b, revision)
+		err = p.vault.Put(ctx, p.client.VaultKey("grants"), b, l.revision)
 		if !errors.Is(err, subscriptions.ErrConflict) {
 			return err
 		}
@@ -158,13 +155,33 @@ func (p *Provider) enlist(ctx context.Context, user events.Subject) error {
 	return subscriptions.ErrConflict
 }
 
+// roll is what the vault knows of who has a grant.
+type roll struct {
+	users    []string
+	revision uint64
+}
+
+// room is the roll, if the user stands there or can be added.
+func (p *Provider) room(ctx context.Context, user events.Subject) (roll, error) {
+	users, revision, err := p.listed(ctx)
+	if err == nil && len(users) >= MaxGrants && !slices.Contains(users, string(user)) {
+		err = fmt.Errorf("%w: there are %d grants, the limit", subscriptions.ErrMisconfigured, len(users))
+	}
+	return roll{users, revision}, err
+}
+
+// listed is not to be taken for empty where it cannot be read: writing over it
+// would hide grants that another key opens.
 func (p *Provider) listed(ctx context.Context) (users []string, revision uint64, err error) {
 	b, revision, err := p.vault.Get(ctx, p.client.VaultKey("grants"))
-	if errors.Is(err, subscriptions.ErrNoSecret) {
-		return nil, revision, nil // sealed with another key: so are the grants themselves
-	}
-	if err == nil && json.Unmarshal(b, &users) != nil {
-		users = nil // as good as none; a grant that is put in again is listed again
+	switch {
+	case errors.Is(err, subscriptions.ErrNoSecret) && revision == 0:
+		return nil, 0, nil
+	case errors.Is(err, subscriptions.ErrNoSecret):
+		return nil, revision, fmt.Errorf("%w: the list of grants was sealed with another key: "+
+			"nats.vault_key is not what it was", subscriptions.ErrMisconfigured)
+	case err == nil && json.Unmarshal(b, &users) != nil:
+		return nil, revision, errors.New("the list of grants is damaged")
 	}
 	return users, revision, err
 }
