@@ -12,6 +12,7 @@ import (
 
 	"github.com/rescindhq/rescind/cmd/config"
 	"github.com/rescindhq/rescind/cmd/service"
+	"github.com/rescindhq/rescind/subscriptions/budget"
 )
 
 type doctorCmd struct {
