@@ -324,7 +324,7 @@ func TestDockerfile(t *testing.T) {
 		t.Error("the binaries are not static, or hold paths of the machine that built them")
 	}
 	packages := regexp.MustCompile(`\./\S+/\S+`).FindAllString(build, -1)
-	if want := []string{"./cmd/listener", "./cmd/worker", "./deploy/probe"}; !slices.Equal(packages, want) {
+	if want := []string{"./cmd/listener", "./cmd/worker", "./cmd/rescind", "./deploy/probe"}; !slices.Equal(packages, want) {
 		t.Errorf("builds %v, want %v", packages, want)
 	}
 	for _, p := range packages {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -107,13 +108,22 @@ func (p *printer) facts(w *world) {
 	}
 }
 
+// redacted is an address without its password.
+func redacted(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "given"
+	}
+	return u.Redacted()
+}
+
 // facts are where everything is.
 func (w *world) facts() []fact {
 	return []fact{
 		{"listener admin", "http://" + w.listener.AdminAddr() + "/readyz"},
 		{"asking", w.asking()},
 		{"worker admin", "http://" + w.worker.AdminAddr() + "/readyz"},
-		{"redis", w.redisURL + " (" + w.redisKind + ")"},
+		{"redis", redacted(w.redisURL) + " (" + w.redisKind + ")"},
 		{"nats", w.nats.URL()},
 		{"app", clientID + " / " + clientSecret + ", everywhere"},
 	}
@@ -153,7 +163,7 @@ func (w *world) questions(name string, r events.Ref, g cache.Grant) []fact {
 		`"resource":{"type":"tenant","id":"%s","properties":{%s}}}`, r.Subject, g, r.Tenant, about)
 	return []fact{
 		{name + ": read", fmt.Sprintf("redis-cli -u %s HMGET '%s' _until _covers %s",
-			w.redisURL, cache.Keys{}.Entry(r), g)},
+			redacted(w.redisURL), cache.Keys{}.Entry(r), g)},
 		{name + ": ask", fmt.Sprintf("curl -s %s -H 'Content-Type: application/json' -d '%s'", w.asking(), body)},
 	}
 }

@@ -161,8 +161,9 @@ func TestAGrantThatIsRefusedIsDead(t *testing.T) {
 					s.read(t, "u3", "")
 				}
 				s.sim.DropGrant("u3")
-				if a, _ := s.read(t, "u3", "mural:"+board(13)); a.Basis != mural.BasisMembers {
-					t.Errorf("read by %s", a.Basis)
+				a, _ := s.read(t, "u3", "mural:"+board(13)) // whose list still shows it
+				if got := short(a); got != "dead-grant [] []" || !strings.Contains(a.Why["role/member"], "is dead") {
+					t.Errorf("%s, %v", got, a.Why)
 				}
 				g := s.grantOf(t, "u3")
 				if !strings.Contains(g.Dead, c.reason) || time.Since(g.Died) > time.Minute {
@@ -303,7 +304,8 @@ func TestPutGrantRefuses(t *testing.T) {
 			}
 			noSecret(t, err.Error())
 		}
-		if all, err := s.Grants(t.Context()); err != nil || len(all) != 0 {
+		// Only the poller is told of, who has none.
+		if all, err := s.Grants(t.Context()); err != nil || len(all) != 1 || all[0].Dead == "" || !all[0].Obtained.IsZero() {
 			t.Errorf("kept: %+v, %v", all, err)
 		}
 	})

@@ -84,7 +84,7 @@ func (p *Provider) tried(ctx context.Context, user events.Subject, g record) (re
 	t, g, err := p.refresh(ctx, g)
 	if err != nil {
 		if errors.Is(err, errNoGrant) {
-			err = fmt.Errorf("%w: the vendor refuses the refresh token", subscriptions.ErrMisconfigured)
+			err = fmt.Errorf("%w: the vendor refuses the refresh token: let the user consent again", subscriptions.ErrMisconfigured)
 		}
 		return g, err
 	}
@@ -114,8 +114,8 @@ func (p *Provider) tried(ctx context.Context, user events.Subject, g record) (re
 	return g, nil
 }
 
-// Grants lists the grants there are, those that fail first before others. It
-// makes no call to the vendor.
+// Grants lists the grants there are, those that fail first before others; if
+// there is none of the poller's, that one as dead. It makes no call to the vendor.
 func (p *Provider) Grants(ctx context.Context) ([]subscriptions.Grant, error) {
 	users, _, err := p.listed(ctx)
 	if err != nil {
@@ -131,6 +131,9 @@ func (p *Provider) Grants(ctx context.Context) ([]subscriptions.Grant, error) {
 			all = append(all, subscriptions.Grant{User: events.Subject(user), Obtained: g.Obtained,
 				Refreshed: g.Refreshed, Expires: g.Expires, Error: g.Error, Dead: g.Dead, Died: g.Died})
 		}
+	}
+	if !slices.ContainsFunc(all, func(g subscriptions.Grant) bool { return g.User == p.cfg.Poller }) {
+		all = append(all, subscriptions.Grant{User: p.cfg.Poller, Dead: "never put in; nothing is polled without it"})
 	}
 	slices.SortFunc(all, subscriptions.Grant.Compare)
 	return all, nil
