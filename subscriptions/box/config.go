@@ -263,6 +263,6 @@ func New(cfg Config, deps subscriptions.Deps) (*Provider, error) {
 	}
 	return &Provider{
 		cfg: cfg, home: cfg.Home(), client: c, turn: make(chan struct{}, 1),
-		hooks: hooks{seen: map[string]hook{}},
+		hooks: hooks{seen: map[string]hook{}, dead: map[string]bool{}},
 	}, nil
 }

@@ -11,14 +11,16 @@
 // a change is named by the id in the body. Who did something (created_by) is never
 // taken for whose rights changed. What cannot be understood drops more, never less:
 // the item, or the tenant if none is named. When Box says that it has deleted a
-// webhook or serves it no more, all that it watched is dropped.
+// webhook or serves it no more, the tenant is dropped.
 //
 // # Events
 //
 // Users, roles, groups and the app's authorisation send no webhook; they are found
-// by asking for the events of the enterprise, every event_poll. The cursor is moved
-// by pages that hold events alone, since an empty one may answer 0, which is the
-// beginning. Box sends events twice and out of order; that harms nothing. If nobody
+// by asking for the events of the enterprise, every event_poll, for about 20 s and 10
+// pages at most. The events of a page are one change; one that cannot be read drops
+// the tenant. The cursor is moved by pages that hold events alone, since an empty one
+// may answer 0, which is the beginning. Events without a place to go on from are an
+// error. Box sends events twice and out of order; that harms nothing. If nobody
 // has asked for longer than Box keeps the stream, the tenant is dropped and the
 // logs then name what was missed, while the stream goes on from now.
 //
@@ -34,15 +36,16 @@
 //
 // An entry of an item depends on the item, the folders that it lies in, and the
 // user's groups. Box shows a user the path only from where the user comes in, and
-// the folders in which its collaborations were given. So when a folder above is
-// moved or trashed, entries of those who cannot see it are found by the item's own
-// notices and the collaborations', else they end with their life. A denied item
-// shows no path at all: its entry has the tag folder:0, which stands for "place
-// unknown", and every move and restoring drops such entries.
+// the folders in which its collaborations were given; everybody's path begins with
+// a root. Only the owner's is known to be whole. Every other entry has the tag
+// folder:0, which stands for "place not wholly known", and so have denied items,
+// which show no path at all. Every move and restoring, whatever else is said of a
+// whole folder, and the deletion of a user, who may have owned some, drops these.
 //
 // What Box does not tell is not covered and so unknown: which of an
-// administrator's rights a co-admin or a group's admin has, and the rights of users
-// of other enterprises.
+// administrator's rights a co-admin or a group's admin has, the role if no
+// enterprise is told, the rights of users of other enterprises and of users with a
+// status that we do not know. Memberships that are not shown are an error.
 //
 // # Scopes
 //
@@ -59,7 +62,8 @@
 // Each item of watch has one webhook, on the service account, with all triggers
 // that may change rights. Box allows one an item for an app and user: one that is
 // there already is taken over, whatever its address. So two installations with one
-// app must not watch the same item. Webhooks do not expire. No token is ever
+// app must not watch the same item. Webhooks do not expire. One of which Box has told
+// this process that its session is over is listed as inactive, to be made anew. No token is ever
 // revoked, since that would delete the webhooks made with it.
 //
 // # Limits

@@ -11,7 +11,8 @@ var eventTypes = []struct {
 	types []string
 }{
 	// Role, status, flags.
-	{theUser, []string{"CHANGE_ADMIN_ROLE", "NEW_USER", "EDIT_USER", "DELETE_USER"}},
+	{theUser, []string{"CHANGE_ADMIN_ROLE", "NEW_USER", "EDIT_USER"}},
+	{theOwner, []string{"DELETE_USER"}},
 	{theUser, []string{"MASTER_INVITE_ACCEPT", "MASTER_INVITE_REJECT"}},
 	{theUser, []string{"TERMS_OF_SERVICE_ACCEPT", "TERMS_OF_SERVICE_REJECT"}},
 	{theUser, []string{"ACCESS_GRANTED", "ACCESS_REVOKED"}}, // of Box's support

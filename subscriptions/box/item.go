@@ -41,19 +41,32 @@ type content struct {
 	Permissions map[string]bool `json:"permissions"`
 	Status      string          `json:"item_status"`
 	Parent      *thing          `json:"parent"`
+	Owner       *thing          `json:"owned_by"`
 	Path        struct {
 		Entries []thing `json:"entries"`
 	} `json:"path_collection"`
 }
 
 // tags are those of the folders that the item is known to lie in. The root is
-// none: everybody has one of the same id.
-func (c content) tags() (tags []events.Tag) {
+// none: everybody has one of the same id. It stands for folders that are not shown.
+func (c content) tags(u user) (tags []events.Tag) {
 	for _, t := range c.Path.Entries {
 		tags = append(tags, t.items()...)
 	}
 	tags = append(tags, c.Parent.items()...)
-	return slices.DeleteFunc(tags, func(t events.Tag) bool { return t == unplaced })
+	tags = slices.DeleteFunc(tags, func(t events.Tag) bool { return t == unplaced })
+	if !c.placed(u) {
+		tags = append(tags, unplaced)
+	}
+	return tags
+}
+
+// placed says whether all folders above are shown: from the root, and to the owner,
+// since everybody's path begins with a root, wherever they come in.
+func (c content) placed(u user) bool {
+	way := c.Path.Entries
+	return c.Owner != nil && c.Owner.Type == "user" && c.Owner.ID == u.ID &&
+		len(way) > 0 && way[0].Type == events.KindFolder && way[0].ID == "0"
 }
 
 // collaboration is as much of it as may end a right (Collaboration).
@@ -139,7 +152,7 @@ func (p *Provider) content(ctx context.Context, as asUser, on item) (content, er
 	var c content
 	op := opItem[on.kind]
 	err := p.client.Call(ctx, as.bearer, client.Request{Op: op, Path: itemPath(on), Header: as.header,
-		Query: url.Values{"fields": {"permissions,item_status,parent,path_collection"}}}, &c)
+		Query: url.Values{"fields": {"permissions,item_status,parent,path_collection,owned_by"}}}, &c)
 	if err == nil && c.Permissions == nil {
 		err = fmt.Errorf("box %s: %w: no permissions", op.Name, client.ErrMalformed)
 	}
@@ -189,7 +202,7 @@ func itemPath(on item) string {
 // grant adds the item's permissions, less what the user's status takes away.
 func (a *answer) grant(c content, u user, on item) {
 	a.Covers = []cache.Kind{cache.Permission}
-	a.Tags = append(a.Tags, c.tags()...)
+	a.Tags = append(a.Tags, c.tags(u)...)
 	if c.Status != "" && c.Status != statusActive {
 		a.because(cache.Permission, permissionNames[on.kind], "item "+client.Clip(c.Status))
 		return

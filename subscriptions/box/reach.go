@@ -17,17 +17,19 @@ type reach string
 const (
 	nobody     reach = "nobody"
 	theUser    reach = "the user in its source"
+	theOwner   reach = "the user in its source, and who may use what it owned"
 	theGroup   reach = "the members of a group"
 	theGrantee reach = "who holds the collaboration, else who may use the item"
 	theItem    reach = "who may use the item"
 	thePlace   reach = "who may use the item, here or where it was"
-	theWatched reach = "who may use what the webhook watches"
 	theApp     reach = "everything held through the app"
 	everyone   reach = "everyone"
 )
 
-// unplaced is the tag of entries whose item's place is not known: such as are
-// denied. The root folder is no place, as everybody has one of that id.
+// unplaced is the tag of entries whose item's place is not wholly known: such as are
+// denied, and those of who is not the owner, since the path that they see may be
+// cut. All that is said of a whole folder, or of what somebody owned, has it too. The
+// root folder is no place, as everybody has one of that id.
 var unplaced = events.FolderTag("0")
 
 // item is a file or a folder.
@@ -145,7 +147,6 @@ type happening struct {
 	accessibleBy  *thing // beside the source
 	details       thing  // additional_details of an event
 	before, after *thing // places of what was moved
-	watched       []events.Tag
 }
 
 // tags are those of whom it concerns; none only if that is nobody.
@@ -156,16 +157,18 @@ func (h happening) tags(r reach) []events.Tag {
 		return nil
 	case theUser:
 		tags = h.source.users()
+	case theOwner:
+		if tags = h.source.users(); len(tags) > 0 {
+			tags = append(tags, unplaced)
+		}
 	case theGroup:
 		tags = first(h.source.groups(), h.accessibleBy.groups(), h.details.groups())
 	case theGrantee:
 		tags = h.grantee()
 	case theItem:
-		tags = h.source.items()
+		tags = withBelow(h.source.items())
 	case thePlace:
 		tags = h.place()
-	case theWatched:
-		tags = first(h.watched, h.source.items())
 	case theApp:
 		tags = []events.Tag{events.AppTag}
 	}
@@ -197,7 +200,7 @@ func (h happening) grantee() []events.Tag {
 	}
 	owner := strings.EqualFold(h.source.Role, "owner") || strings.EqualFold(h.details.Role, "owner")
 	if len(who) == 0 || owner {
-		return append(who, h.source.items()...)
+		return append(who, withBelow(h.source.items())...)
 	}
 	return who
 }
@@ -216,8 +219,16 @@ func (h happening) place() []events.Tag {
 	return distinct(tags)
 }
 
-func distinct(tags []events.Tag) (out []events.Tag) {
-	seen := map[events.Tag]bool{}
+// withBelow adds what may lie in a folder without our knowing.
+func withBelow(tags []events.Tag) []events.Tag {
+	if slices.ContainsFunc(tags, func(t events.Tag) bool { return t.Kind == events.KindFolder }) {
+		tags = distinct(append(tags, unplaced))
+	}
+	return tags
+}
+
+func distinct[T comparable](tags []T) (out []T) {
+	seen := map[T]bool{}
 	for _, t := range tags {
 		if !seen[t] {
 			seen[t] = true

@@ -3,6 +3,7 @@ package box
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -97,8 +98,12 @@ func (p *Provider) read(
 	a := newAnswer(BasisUser, u)
 	bearer := service
 	switch {
-	case u.Status == statusInactive || !u.knownStatus():
-		a.denyAll(on, "status "+client.Clip(u.Status))
+	case u.Status == statusInactive:
+		a.denyAll(on, "status "+u.Status)
+	case !u.knownStatus():
+		a.Why[cache.NewGrant(cache.Permission, "*")] = "status " + client.Clip(u.Status) + " is not known"
+		service.Confess(s)
+		return a.Answer, nil
 	case u.isService():
 		a.Why[cache.NewGrant(cache.Permission, "*")] = "a service account is no subject"
 	case on == nil:
@@ -119,13 +124,12 @@ func (p *Provider) read(
 
 // user is what is asked of a user (User--Full), and its memberships.
 type user struct {
-	ID         id     `json:"id"`
-	Login      string `json:"login"`
-	Role       string `json:"role"`
-	Status     string `json:"status"`
-	Enterprise *struct {
-		ID id `json:"id"`
-	} `json:"enterprise"`
+	ID     id     `json:"id"`
+	Login  string `json:"login"`
+	Role   string `json:"role"`
+	Status string `json:"status"`
+	// Enterprise is null for users of none; not told at all it may be any.
+	Enterprise  json.RawMessage `json:"enterprise"`
 	memberships []membership
 }
 
@@ -144,7 +148,12 @@ func (u user) knownStatus() bool {
 // in says whether the user belongs to the enterprise. Of others only little is
 // shown, and what they are elsewhere is nothing here.
 func (u user) in(enterprise events.Tenant) bool {
-	return u.Enterprise != nil && string(u.Enterprise.ID) == string(enterprise)
+	return string(loose(u.Enterprise).ID) == string(enterprise)
+}
+
+// placed says whether an enterprise was told, or that there is none.
+func (u user) placed() bool {
+	return string(u.Enterprise) == "null" || loose(u.Enterprise).ID != ""
 }
 
 var serviceLogin = regexp.MustCompile(`^AutomationUser_\d+_\w+@boxdevedition\.com$`)
@@ -173,10 +182,19 @@ func (p *Provider) readUser(ctx context.Context, b *client.Bearer, s events.Subj
 			}
 			return denied(err, "the service account must be allowed to manage users")
 		},
-		func() (err error) { memberships, err = p.memberships(ctx, b, s); return err },
+		func() (err error) { memberships, err = p.memberships(ctx, b, s); return visible(err) },
 	)
 	u.memberships = memberships
 	return u, err
+}
+
+// visible makes memberships that are hidden an error that may pass: only the user's
+// own reply says that there is no such user.
+func visible(err error) error {
+	if errors.Is(err, subscriptions.ErrGone) {
+		return fmt.Errorf("box %s: memberships are not shown: %v", opMemberships.Name, err) // not ErrGone
+	}
+	return err
 }
 
 // both does two things at once. The first one's error counts more.
@@ -265,6 +283,9 @@ func (p *Provider) describe(a *answer, u user) {
 	a.Covers = []cache.Kind{cache.Role, Group}
 	narrower := u.Role == roleCoadmin
 	switch {
+	case !u.placed():
+		a.Covers = []cache.Kind{Group}
+		a.because(cache.Role, roleNames, "the enterprise is not told")
 	case !u.in(p.home.Tenant):
 		narrower = false
 		a.because(cache.Role, roleNames, "not of this enterprise")

@@ -58,8 +58,9 @@ func TestWhoAUserIs(t *testing.T) {
 			"group role scope", "role/user"},
 		"who may not delete": {`,"status":"cannot_delete_edit"`, "user", "9=admin", "group role scope",
 			"permission/*"},
-		"who is inactive":      {`,"status":"inactive"`, "", "", "group permission role scope", "role/user"},
-		"a status of tomorrow": {`,"status":"frozen"`, "", "", "group permission role scope", "role/user"},
+		"who is inactive":           {`,"status":"inactive"`, "", "", "group permission role scope", "role/user"},
+		"a status of tomorrow":      {`,"status":"frozen"`, "", "", "", "permission/*"},
+		"of an enterprise not told": {`,"role":"admin","enterprise":7`, "", "9=admin", "group scope", "role/admin"},
 		"a service account": {`,"login":"AutomationUser_1_sim@boxdevedition.com"`, "", "", "scope",
 			"permission/*"},
 	} {
@@ -258,9 +259,9 @@ func TestCollaborations(t *testing.T) {
 			w.vendor.says("GET /folders/30/collaborations", 200, fmt.Sprintf(`{"next_marker":null,"entries":[
 				{"status":%q,"accessible_by":%s,"expires_at":%s,"item":{"type":"folder","id":%q}}]}`,
 				c.status, cmp.Or(c.by, `null`), end, c.above))
-			a, want := w.read(t, "folder:30"), "folder:11 folder:30 group:9"
+			a, want := w.read(t, "folder:30"), "folder:0 folder:11 folder:30 group:9"
 			if c.above == "5" {
-				want = "folder:11 folder:30 folder:5 group:9"
+				want = "folder:0 folder:11 folder:30 folder:5 group:9"
 			}
 			if spell(a.Tags) != want {
 				t.Errorf("tags %q, want %q", spell(a.Tags), want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -59,11 +60,12 @@ type hook struct {
 	at time.Time
 }
 
-// hooks remembers webhooks: which calls are made depends on it, and what a
-// delivery that tells nothing but its webhook is about.
+// hooks remembers webhooks: which calls are made depends on it, and which of them are
+// dead although Box still lists them.
 type hooks struct {
 	mu   sync.Mutex
 	seen map[string]hook
+	dead map[string]bool
 }
 
 func (h *hooks) get(id string) (webhook, bool) {
@@ -83,21 +85,34 @@ func (h *hooks) put(w webhook) {
 func (h *hooks) keep(listed []webhook) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for id := range h.seen {
-		if !slices.ContainsFunc(listed, func(w webhook) bool { return string(w.ID) == id }) {
-			delete(h.seen, id)
-		}
+	gone := func(id string) bool {
+		return !slices.ContainsFunc(listed, func(w webhook) bool { return string(w.ID) == id })
 	}
+	maps.DeleteFunc(h.seen, func(id string, _ hook) bool { return gone(id) })
+	maps.DeleteFunc(h.dead, func(id string, _ bool) bool { return gone(id) })
 }
 
-// target is the item of a webhook, also of one that is no more; empty if unknown.
-func (h *hooks) target(id string) string {
+// bury takes down that a webhook delivers no more, until it is not listed either.
+func (h *hooks) bury(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if one, ok := h.seen[id]; ok {
-		return one.target()
+	h.dead[id] = true
+}
+
+func (h *hooks) isDead(id string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.dead[id]
+}
+
+// subscription is one that is inactive if Box has told us that its session is over:
+// no change mends it, so it must be deleted and made anew.
+func (p *Provider) subscription(w webhook) subscriptions.Subscription {
+	s := w.ours(p.cfg.Watch)
+	if p.hooks.isDead(string(w.ID)) {
+		s.Active, s.Status = false, "no active session"
 	}
-	return ""
+	return s
 }
 
 // Wanted lists the items that are watched.
@@ -120,7 +135,7 @@ func (p *Provider) List(ctx context.Context) ([]subscriptions.Subscription, erro
 		if err != nil {
 			return nil, fmt.Errorf("list webhooks: %w", err)
 		}
-		out = append(out, whole.ours(p.cfg.Watch))
+		out = append(out, p.subscription(whole))
 	}
 	return out, nil
 }
@@ -173,7 +188,7 @@ func (p *Provider) Create(ctx context.Context, address, want string) (subscripti
 	if err != nil {
 		return subscriptions.Subscription{}, fmt.Errorf("create webhook for %s: %w", want, notCreated(err))
 	}
-	return w.ours(p.cfg.Watch), nil
+	return p.subscription(w), nil
 }
 
 // notCreated says what a person must do.
@@ -217,7 +232,7 @@ func (p *Provider) Renew(ctx context.Context, id string) (subscriptions.Subscrip
 	if err != nil {
 		return subscriptions.Subscription{}, fmt.Errorf("renew webhook %.80s: %w", id, err)
 	}
-	return w.ours(p.cfg.Watch), nil
+	return p.subscription(w), nil
 }
 
 // Delete removes a webhook; one that is gone is no error.

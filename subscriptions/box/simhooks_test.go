@@ -24,7 +24,7 @@ func TestSimulatedWebhooks(t *testing.T) {
 			}
 			collab := func(holder string) string {
 				if q.ItemSource {
-					return "folder:1001"
+					return "folder:0 folder:1001"
 				}
 				return holder
 			}
@@ -132,7 +132,7 @@ func TestSimulatedLifeOfAWebhook(t *testing.T) {
 	if err := s.sim.DeleteWebhook(made.ID); err != nil {
 		t.Fatal(err)
 	}
-	s.next(t, "folder:1001")
+	s.next(t, "tenant")
 	if list, err = s.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -155,7 +155,7 @@ func TestSimulatedSessionThatIsOver(t *testing.T) {
 	if err := s.sim.Lock(boxsim.FileRoadmap, boxsim.OwnerUser); err != nil {
 		t.Fatal(err)
 	}
-	if c := s.next(t, "folder:1001"); !slices.Equal(c.Reasons, []string{"NO_ACTIVE_SESSION"}) {
+	if c := s.next(t, "tenant"); !slices.Equal(c.Reasons, []string{"NO_ACTIVE_SESSION"}) {
 		t.Errorf("%+v", c)
 	}
 }

@@ -1,12 +1,15 @@
 package box
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rescindhq/rescind/events"
@@ -18,9 +21,15 @@ const (
 	logs      = "admin_logs"
 
 	// maxPages of pageSize events are read in a poll. The API allows 500 a page; of
-	// half as many a page stays well below what one reply may weigh.
-	maxPages = 40
+	// half as many a page stays well below what one reply may weigh. No page but the
+	// first is waited for once drainFor is over, so that time is left to store what
+	// was read.
+	maxPages = 10
 	pageSize = 250
+	drainFor = 20 * time.Second
+
+	// unreadable stands for the type of an event that is not of the vendor's form.
+	unreadable = "unreadable event"
 
 	// kept is how long the stream keeps events, a day less: the vendor's is two
 	// weeks (guides/events/parameters/stream-types).
@@ -54,6 +63,7 @@ type missed struct {
 }
 
 // happened is an event of the enterprise. What stands in it may have any shape.
+// One that cannot be read has the type unreadable, and so is for everyone.
 type happened struct {
 	ID           id              `json:"event_id"`
 	Type         string          `json:"event_type"`
@@ -61,6 +71,17 @@ type happened struct {
 	Source       json.RawMessage `json:"source"`
 	AccessibleBy json.RawMessage `json:"accessible_by"`
 	Details      json.RawMessage `json:"additional_details"`
+}
+
+// UnmarshalJSON never fails: one odd event must not keep the others from being read.
+func (e *happened) UnmarshalJSON(b []byte) error {
+	type plain happened
+	var read plain
+	if json.Unmarshal(b, &read) != nil || read.Type == "" {
+		read = plain{Type: unreadable, Source: bytes.Clone(b)}
+	}
+	*e = happened(read)
+	return nil
 }
 
 // Interval is the setting event_poll.
@@ -71,31 +92,35 @@ func (p *Provider) Delay() time.Duration {
 	return p.cfg.EventPoll*11/10 + streamLag + client.Timeout
 }
 
-// Poll reads the enterprise's events, up to 10,000 of them; what is left comes with
-// the next poll. Each is a change of its own, whose id is the event's, so that one
-// that Box sends twice is one. A cursor that is older than what the stream keeps,
-// or unreadable, drops the tenant and goes on from now; for the former the logs
-// then name what was missed.
+// Poll reads the enterprise's events, up to 2,500 of them and for about 20 s; what is
+// left comes with the next poll. Those of a page are one change; an event that Box
+// sends twice counts once. A page that does not say where to go on is an error. A
+// cursor that is older than what the stream keeps, or unreadable, drops the tenant
+// and goes on from now; for the former the logs then name what was missed, and if
+// they fail, what the stream told is enough for now.
 func (p *Provider) Poll(ctx context.Context, old []byte) ([]events.Change, []byte, error) {
 	c, known := readCursor(old)
 	late := time.Since(c.At) > kept
 	if !known || late {
 		return p.begin(ctx, c, known, old)
 	}
-	all, err := p.drain(ctx, url.Values{"stream_type": {streaming}}, &c.Position)
+	pages, err := p.drain(ctx, url.Values{"stream_type": {streaming}}, &c.Position)
 	if err != nil {
 		return nil, nil, fmt.Errorf("poll events: %w", err)
 	}
 	c.At = time.Now().UTC().Truncate(time.Hour)
 	if c.Missed != nil {
 		found, err := p.catchUp(ctx, &c)
-		if err != nil {
+		if err != nil && (len(pages) == 0 || ctx.Err() != nil) {
 			return nil, nil, fmt.Errorf("poll events that were missed: %w", err)
 		}
-		all = append(all, found...)
+		if err != nil {
+			p.client.Log().Warn("events that were missed cannot be read, tried again", slog.Any("error", err))
+		}
+		pages = append(pages, found...)
 	}
 	next, err := json.Marshal(c)
-	return p.changes(all), next, err
+	return p.changes(pages), next, err
 }
 
 // begin takes the stream's end as the place to go on from.
@@ -121,7 +146,9 @@ func (p *Provider) begin(ctx context.Context, was cursor, known bool, old []byte
 		return nil, next, err
 	}
 	return []events.Change{{
-		ID: p.changeID("", append([]byte("began "), old...)), Home: p.home, Tags: []events.Tag{events.TenantTag},
+		// With the position, since a second beginning elsewhere is another.
+		ID:   p.changeID("", append([]byte("began "+c.Position+" "), old...)),
+		Home: p.home, Tags: []events.Tag{events.TenantTag},
 		Source: events.Tail, Reasons: []string{reason}, Received: now,
 	}}, next, nil
 }
@@ -135,17 +162,17 @@ func latest(a, b time.Time) time.Time {
 
 // catchUp reads on in the logs. They are through once a page has none and all that
 // happened before the stream was taken up must have arrived.
-func (p *Provider) catchUp(ctx context.Context, c *cursor) ([]happened, error) {
+func (p *Provider) catchUp(ctx context.Context, c *cursor) ([][]happened, error) {
 	query := url.Values{"stream_type": {logs}, "created_after": {c.Missed.After.UTC().Format(time.RFC3339)}}
 	before := c.Missed.Position
-	all, err := p.drain(ctx, query, &c.Missed.Position)
+	pages, err := p.drain(ctx, query, &c.Missed.Position)
 	if err != nil {
 		return nil, err
 	}
 	if c.Missed.Position == before && time.Since(c.Missed.Began) > logLag {
 		c.Missed = nil
 	}
-	return all, nil
+	return pages, nil
 }
 
 type eventsPage struct {
@@ -153,28 +180,31 @@ type eventsPage struct {
 	Next    id         `json:"next_stream_position"`
 }
 
-// drain reads from a position until there is no more, and moves it. If a page
-// fails, those before it are enough for now.
-func (p *Provider) drain(ctx context.Context, query url.Values, position *string) ([]happened, error) {
-	var all []happened
-	for range maxPages {
+// drain reads from a position until there is no more, or it took long enough, and
+// moves it. If a page fails, those before it are enough for now.
+func (p *Provider) drain(ctx context.Context, query url.Values, position *string) ([][]happened, error) {
+	var pages [][]happened
+	within, cancel := context.WithTimeout(ctx, drainFor)
+	defer cancel()
+	for call := ctx; len(pages) < maxPages && within.Err() == nil; call = within {
 		if *position != "" {
 			query.Set("stream_position", *position)
 		}
-		page, err := p.events(ctx, query)
-		if err != nil && len(all) == 0 {
+		page, err := p.events(call, query)
+		if err == nil && len(page.Entries) > 0 && !moves(page.Next, *position) {
+			err = fmt.Errorf("box %s: %w: events, and no position to go on from", opEvents.Name,
+				client.ErrMalformed)
+		}
+		if err != nil && (len(pages) == 0 || ctx.Err() != nil) {
 			return nil, err
 		}
 		if err != nil || len(page.Entries) == 0 {
-			return all, nil
+			return pages, nil
 		}
-		all = append(all, page.Entries...)
-		if !moves(page.Next, *position) {
-			return all, nil
-		}
+		pages = append(pages, page.Entries)
 		*position = string(page.Next)
 	}
-	return all, nil
+	return pages, ctx.Err()
 }
 
 // moves is false for what would stay, or begin all over: Box is known to answer 0.
@@ -196,18 +226,48 @@ func (p *Provider) events(ctx context.Context, query url.Values) (eventsPage, er
 	return page, nil
 }
 
-// changes is one for each event that concerns somebody.
-func (p *Provider) changes(all []happened) (out []events.Change) {
+// changes is one for each page with events that concern somebody.
+func (p *Provider) changes(pages [][]happened) (out []events.Change) {
 	seen := map[string]bool{}
 	now := time.Now()
-	for _, e := range all {
-		c, ok := p.change(e, now)
-		if ok && !seen[c.ID] {
-			seen[c.ID] = true
-			out = append(out, c)
+	for _, page := range pages {
+		var told []events.Change
+		for _, e := range page {
+			c, ok := p.change(e, now)
+			if ok && !seen[c.ID] {
+				seen[c.ID] = true
+				told = append(told, c)
+			}
+		}
+		if len(told) > 0 {
+			out = append(out, p.merge(told))
 		}
 	}
 	return out
+}
+
+// merge makes one change of several. It is named by all of them, and happened when
+// the first did. What is more than a change may carry is the tenant.
+func (p *Provider) merge(told []events.Change) events.Change {
+	c := told[0]
+	if len(told) == 1 {
+		return c
+	}
+	var ids []string
+	c.Tags, c.Reasons = nil, nil
+	for _, one := range told {
+		ids = append(ids, one.ID)
+		c.Tags, c.Reasons = append(c.Tags, one.Tags...), append(c.Reasons, one.Reasons...)
+		if at := one.Occurred; !at.IsZero() && (c.Occurred.IsZero() || at.Before(c.Occurred)) {
+			c.Occurred = at
+		}
+	}
+	c.ID = p.changeID("", []byte(strings.Join(ids, " ")))
+	c.Tags, c.Reasons = distinct(c.Tags), distinct(c.Reasons)
+	if len(c.Tags) > events.MaxTags || slices.Contains(c.Tags, events.TenantTag) {
+		c.Tags = []events.Tag{events.TenantTag}
+	}
+	return c
 }
 
 func (p *Provider) change(e happened, now time.Time) (events.Change, bool) {

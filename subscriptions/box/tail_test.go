@@ -109,7 +109,7 @@ func TestWhomEventsConcern(t *testing.T) {
 	)
 	for name, c := range map[string]struct{ kind, source, more, want string }{
 		"a role":                         {"CHANGE_ADMIN_ROLE", user, "", "subject:2"},
-		"a user deleted":                 {"DELETE_USER", `{"type":"user","id":"2"}`, "", "subject:2"},
+		"a user deleted":                 {"DELETE_USER", `{"type":"user","id":"2"}`, "", "folder:0 subject:2"},
 		"a user, nobody says which":      {"EDIT_USER", `null`, "", "tenant"},
 		"a user in another shape":        {"EDIT_USER", `"2"`, "", "tenant"},
 		"a member":                       {"GROUP_ADD_USER", user, group9, "subject:2"},
@@ -126,13 +126,13 @@ func TestWhomEventsConcern(t *testing.T) {
 		"of nobody registered": {"COLLABORATION_INVITE",
 			`{"file_id":"12","user_email":"a@b.example"}`, "", "file:12"},
 		"of a new owner": {"COLLABORATION_ROLE_CHANGE", collab,
-			`,"additional_details":{"role":"Owner"}`, "folder:30 subject:2"},
+			`,"additional_details":{"role":"Owner"}`, "folder:0 folder:30 subject:2"},
 		"of nothing":            {"COLLABORATION_INVITE", `null`, "", "tenant"},
 		"an item moved":         {"MOVE", folder, "", "folder:0 folder:23 folder:30"},
 		"an item restored":      {"UNDELETE", file, "", "file:12 folder:0"},
 		"an item trashed":       {"DELETE", file, "", "file:12"},
-		"a folder's settings":   {"CHANGE_FOLDER_PERMISSION", folder, "", "folder:30"},
-		"a link":                {"UNSHARE", folder, "", "folder:30"},
+		"a folder's settings":   {"CHANGE_FOLDER_PERMISSION", folder, "", "folder:0 folder:30"},
+		"a link":                {"UNSHARE", folder, "", "folder:0 folder:30"},
 		"a link to a weblink":   {"SHARE", `{"item_type":"web_link","item_id":"5"}`, "", "tenant"},
 		"a hold on a policy":    {"LEGAL_HOLD_POLICY_UPDATE", `{"type":"policy","id":"4"}`, "", "tenant"},
 		"the app":               {"ENTERPRISE_APP_AUTHORIZATION_UPDATE", `{}`, "", "app"},
@@ -179,16 +179,12 @@ func TestTheCursor(t *testing.T) {
 		stream + "18014398509481990": page(`0`),
 	})
 	got, next = w.poll(t, cursor)
-	want := []string{"e2 subject:2", "e1 subject:1", "e3 subject:3"}
-	if !slices.Equal(got, want) || !strings.Contains(string(next), `"18014398509481990"`) {
+	if len(got) != 2 || !strings.HasSuffix(got[0], " subject:1 subject:2") || got[1] != "e3 subject:3" ||
+		!strings.Contains(string(next), `"18014398509481990"`) {
 		t.Errorf("two pages: %q, cursor %s", got, next)
 	}
-	if again, _ := w.poll(t, cursor); !slices.Equal(again, want) {
+	if again, _ := w.poll(t, cursor); !slices.Equal(again, got) {
 		t.Errorf("a second look from the same cursor: %q", again)
-	}
-	w.at(map[string]string{stream + start: page(start, one)})
-	if got, next = w.poll(t, cursor); len(got) != 1 || !slices.Equal(next, cursor) {
-		t.Errorf("a position that stays: %q, cursor %s", got, next)
 	}
 }
 
@@ -202,10 +198,10 @@ func TestAPollReadsNoMoreThanItsPages(t *testing.T) {
 		reply(rw, 200, page(fmt.Sprint(1000+n), event(fmt.Sprint(n), "EDIT_USER", `{"type":"user","id":"2"}`, "")))
 	})
 	got, next := w.poll(t, cursor)
-	if len(got) != 40 || !strings.Contains(string(next), `"1040"`) {
+	if len(got) != 10 || !strings.Contains(string(next), `"1010"`) {
 		t.Errorf("%d changes, cursor %s", len(got), next)
 	}
-	if got, _ = w.poll(t, next); len(got) != 40 || !strings.HasPrefix(got[0], "41 ") {
+	if got, _ = w.poll(t, next); len(got) != 10 || !strings.HasPrefix(got[0], "11 ") {
 		t.Errorf("then %d changes", len(got))
 	}
 }

@@ -50,8 +50,9 @@ var triggers = []trigger{
 		"SIGN_REQUEST.SIGNER_EMAIL_BOUNCED", "SIGN_REQUEST.SIGNER_SIGNED", "SIGN_REQUEST.SIGN_SIGNER_SIGNED",
 		"SIGN_REQUEST.SIGNATURE_REQUESTED", "SIGN_REQUEST.SIGN_DOCUMENT_CREATED",
 		"SIGN_REQUEST.ERROR_FINALIZING", "SIGN_REQUEST.SIGN_ERROR_FINALIZING"}},
-	// Nobody can ask for these two; what happens under the webhook is not told any more.
-	{theWatched, 0, []string{triggerDeleted, triggerSession}},
+	// Nobody can ask for these two; what happens under the webhook is not told any
+	// more, and who has come in below its item is not known.
+	{everyone, 0, []string{triggerDeleted, triggerSession}},
 	{nobody, 0, []string{"FILE.PREVIEWED", "FILE.DOWNLOADED", "FILE.RENAMED", "FOLDER.DOWNLOADED",
 		"FOLDER.RENAMED", "COMMENT.CREATED", "COMMENT.UPDATED", "COMMENT.DELETED", "TASK_ASSIGNMENT.CREATED",
 		"TASK_ASSIGNMENT.UPDATED", "DOCGEN_DOCUMENT_GENERATION_STARTED", "DOCGEN_DOCUMENT_GENERATION_SUCCEEDED",
@@ -108,11 +109,8 @@ func (p *Provider) Translate(d subscriptions.Delivery) (events.Change, bool, err
 	if n.Trigger == "" {
 		return events.Change{}, false, fmt.Errorf("%w: no trigger", subscriptions.ErrUnreadable)
 	}
-	if n.Trigger == triggerDeleted || n.Trigger == triggerSession {
-		p.client.Log().Warn("webhook is not served any more", slog.String("trigger", n.Trigger),
-			slog.String("webhook", client.Word(string(loose(n.Webhook).ID))))
-	}
-	tags := p.told(n).tags(triggerReach(n.Trigger))
+	p.mourn(n)
+	tags := n.told().tags(triggerReach(n.Trigger))
 	if len(tags) == 0 {
 		return events.Change{}, false, nil
 	}
@@ -126,7 +124,20 @@ func (p *Provider) Translate(d subscriptions.Delivery) (events.Change, bool, err
 	return c, true, nil
 }
 
-func (p *Provider) told(n notice) happening {
+// mourn takes down that a webhook is served no more.
+func (p *Provider) mourn(n notice) {
+	if n.Trigger != triggerDeleted && n.Trigger != triggerSession {
+		return
+	}
+	webhook := string(loose(n.Webhook).ID)
+	p.client.Log().Warn("webhook is not served any more", slog.String("trigger", n.Trigger),
+		slog.String("webhook", client.Word(webhook)))
+	if n.Trigger == triggerSession && events.CheckID(webhook) == nil {
+		p.hooks.bury(webhook)
+	}
+}
+
+func (n notice) told() happening {
 	var moved struct {
 		Before *thing `json:"before"`
 		After  *thing `json:"after"`
@@ -134,27 +145,7 @@ func (p *Provider) told(n notice) happening {
 	if json.Unmarshal(n.Info, &moved) != nil {
 		moved.Before, moved.After = nil, nil
 	}
-	return happening{
-		source: loose(n.Source), before: moved.Before, after: moved.After, watched: p.watchedBy(n.Webhook),
-	}
-}
-
-// watchedBy is the target of a webhook, if it is told or known here.
-func (p *Provider) watchedBy(webhook json.RawMessage) []events.Tag {
-	var w struct {
-		ID     id     `json:"id"`
-		Target *thing `json:"target"`
-	}
-	if json.Unmarshal(webhook, &w) != nil {
-		return nil
-	}
-	if tags := w.Target.items(); len(tags) > 0 {
-		return tags
-	}
-	if target, err := parseItem(p.hooks.target(string(w.ID))); err == nil {
-		return []events.Tag{target.tag()}
-	}
-	return nil
+	return happening{source: loose(n.Source), before: moved.Before, after: moved.After}
 }
 
 // changeID is made of the vendor's id, or of the hash of what was told if that

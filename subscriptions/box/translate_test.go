@@ -46,10 +46,10 @@ func TestTranslate(t *testing.T) {
 	for name, c := range map[string]struct{ trigger, source, info, want string }{
 		"a user's collaboration":  {"COLLABORATION.UPDATED", collabOfUser, `[]`, "subject:42"},
 		"a group's collaboration": {"COLLABORATION.REMOVED", collabOfGroup, `[]`, "group:5"},
-		"an unregistered invitee": {"COLLABORATION.CREATED", collabOfNone, `[]`, "folder:11"},
-		"a new owner":             {"COLLABORATION.UPDATED", collabOwner, `[]`, "folder:11 subject:42"},
+		"an unregistered invitee": {"COLLABORATION.CREATED", collabOfNone, `[]`, "folder:0 folder:11"},
+		"a new owner":             {"COLLABORATION.UPDATED", collabOwner, `[]`, "folder:0 folder:11 subject:42"},
 		"a collaboration told by its item": {"COLLABORATION.CREATED", `{"type":"folder","id":"11"}`, `[]`,
-			"folder:11"},
+			"folder:0 folder:11"},
 		"a collaboration told by nothing": {"COLLABORATION.CREATED", `null`, `[]`, "tenant"},
 		"a shared link":                   {"SHARED_LINK.CREATED", wholeFile, `[]`, "file:73835521473"},
 		"a folder moved": {"FOLDER.MOVED",
@@ -69,16 +69,17 @@ func TestTranslate(t *testing.T) {
 		"a signature": {"SIGN_REQUEST.COMPLETED", wholeFile, signed, "file:73835521473"},
 		"a signature by its other name": {"SIGN_REQUEST.SIGN_SIGNER_SIGNED", wholeFile, `[]`,
 			"file:73835521473"},
-		"a preview":                       {"FILE.PREVIEWED", wholeFile, `[]`, ""},
-		"a new name":                      {"FILE.RENAMED", wholeFile, `{"old_name":"x"}`, ""},
-		"a comment":                       {"COMMENT.CREATED", `{"type":"comment","id":"1"}`, `[]`, ""},
-		"a trigger of tomorrow":           {"FOLDER.FROZEN", `{"type":"folder","id":"11"}`, `[]`, "folder:11"},
+		"a preview":  {"FILE.PREVIEWED", wholeFile, `[]`, ""},
+		"a new name": {"FILE.RENAMED", wholeFile, `{"old_name":"x"}`, ""},
+		"a comment":  {"COMMENT.CREATED", `{"type":"comment","id":"1"}`, `[]`, ""},
+		"a trigger of tomorrow": {"FOLDER.FROZEN", `{"type":"folder","id":"11"}`, `[]`,
+			"folder:0 folder:11"},
 		"one of tomorrow about nothing":   {"ENTERPRISE.SOLD", `null`, `[]`, "tenant"},
 		"one of tomorrow about a weblink": {"WEB_LINK.MOVED", `{"type":"web_link","id":"1"}`, `[]`, "tenant"},
 		"a source of another form":        {"FILE.TRASHED", `["file"]`, `"?"`, "tenant"},
 		"an id that is none":              {"FILE.TRASHED", `{"type":"file","id":""}`, `[]`, "tenant"},
 		"the webhook deleted":             {"WEBHOOK.DELETED", `null`, `{"reason":"auto_cleanup"}`, "tenant"},
-		"the webhook deleted, its source": {"WEBHOOK.DELETED", `{"type":"folder","id":"11"}`, `[]`, "folder:11"},
+		"the webhook deleted, its source": {"WEBHOOK.DELETED", `{"type":"folder","id":"11"}`, `[]`, "tenant"},
 		"the session over":                {"NO_ACTIVE_SESSION", `null`, `[]`, "tenant"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,37 +101,39 @@ func TestTranslate(t *testing.T) {
 	}
 }
 
-// TestAWebhookThatIsNoMoreDropsWhatItWatched: the target is known from the list,
-// or told by the delivery.
-func TestAWebhookThatIsNoMoreDropsWhatItWatched(t *testing.T) {
+// TestAWebhookThatIsNoMoreDropsTheTenant: who came in below what it watched is not
+// known. One whose session is over is listed as inactive, whatever is done to it but
+// its deletion.
+func TestAWebhookThatIsNoMoreDropsTheTenant(t *testing.T) {
 	w := open(t, testConfig())
 	w.vendor.says("GET /webhooks", 200,
 		`{"entries":[{"id":"53","type":"webhook","target":{"id":"11","type":"folder"}}],"next_marker":null}`)
 	w.vendor.says("GET /webhooks/53", 200, `{"id":"53","target":{"id":"11","type":"folder"},
-		"address":"https://hooks.example/b","triggers":[]}`)
-	if _, err := w.List(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for want, text := range map[string]string{
-		"folder:11": `{"trigger":"NO_ACTIVE_SESSION","id":"1","webhook":{"id":"53"}}`,
-		"file:12": `{"trigger":"WEBHOOK.DELETED","id":"2",
-			"webhook":{"id":"54","target":{"id":"12","type":"file"}}}`,
-		"tenant": `{"trigger":"NO_ACTIVE_SESSION","id":"3","webhook":{"id":"55"}}`,
-	} {
-		c, ok, err := w.Translate(subscriptions.Delivery{Home: home, Body: []byte(text), Received: time.Now()})
-		if err != nil || !ok || spell(c.Tags) != want {
-			t.Errorf("%s: tags %q, %t, %v", want, spell(c.Tags), ok, err)
+		"address":"https://hooks.example/b","triggers":["`+strings.Join(box.TriggersOn("folder"), `","`)+`"]}`)
+	listed := func(active bool) {
+		t.Helper()
+		if list, err := w.List(t.Context()); err != nil || len(list) != 1 || list[0].Active != active {
+			t.Errorf("listed %+v, %v; want one, active %t", list, err, active)
 		}
 	}
-	w.vendor.says("GET /webhooks", 200, `{"entries":[]}`)
-	if _, err := w.List(t.Context()); err != nil {
-		t.Fatal(err)
+	listed(true)
+	for _, text := range []string{
+		`{"trigger":"WEBHOOK.DELETED","id":"2","webhook":{"id":"54","target":{"id":"12","type":"file"}}}`,
+		`{"trigger":"NO_ACTIVE_SESSION","id":"3","webhook":{"id":"55"},"source":{"type":"file","id":"12"}}`,
+		`{"trigger":"NO_ACTIVE_SESSION","id":"1","webhook":{"id":"53"}}`,
+	} {
+		listed(true)
+		c, ok, err := w.Translate(subscriptions.Delivery{Home: home, Body: []byte(text), Received: time.Now()})
+		if err != nil || !ok || spell(c.Tags) != "tenant" {
+			t.Errorf("%s: tags %q, %t, %v", text, spell(c.Tags), ok, err)
+		}
 	}
-	text := `{"trigger":"NO_ACTIVE_SESSION","id":"4","webhook":{"id":"53"}}`
-	c, _, err := w.Translate(subscriptions.Delivery{Home: home, Body: []byte(text), Received: time.Now()})
-	if err != nil || spell(c.Tags) != "tenant" {
-		t.Errorf("one that is not listed any more is remembered: %q, %v", spell(c.Tags), err)
+	listed(false)
+	w.vendor.says("PUT /webhooks/53", 200, hookText("53", "11", "https://hooks.example/b"))
+	if again, err := w.Renew(t.Context(), "53"); err != nil || again.Active {
+		t.Errorf("renewed: %+v, %v", again, err)
 	}
+	listed(false)
 	if log := w.log.String(); !strings.Contains(log, `"webhook":"55"`) || !strings.Contains(log, "WARN") {
 		t.Errorf("no warning in %s", log)
 	}
