@@ -183,6 +183,7 @@ type Provider struct {
 	log    *slog.Logger
 	pace   time.Duration // from one call of a poll to the next, at least
 	delay  atomic.Int64
+	ahead  ahead
 	turn   chan struct{} // one in this process obtains the poller's token
 }
 

@@ -79,12 +79,6 @@ func (p *Provider) pollerFault(err error) error {
 	return err
 }
 
-// alive says whether there is a grant of the user that is not dead.
-func (p *Provider) alive(ctx context.Context, user string) (bool, error) {
-	g, _, err := p.load(ctx, user)
-	return g.Refresh != "" && g.Dead == "", err
-}
-
 // load reads a grant; a zero one if there is none, or it cannot be opened.
 func (p *Provider) load(ctx context.Context, user string) (g record, revision uint64, err error) {
 	b, revision, err := p.vault.Get(ctx, p.grantKey(user))

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -52,6 +53,11 @@ type cursor struct {
 	Longest   int64 `json:"longest"`
 	LastPolls int   `json:"lastPolls"`
 	LastTook  int64 `json:"lastTook"`
+
+	// Passed are the lists that the last sweep passed over, and how many sweeps on
+	// end; Passing those of the one under way.
+	Passed  map[string]int `json:"passed,omitempty"`
+	Passing map[string]int `json:"passing,omitempty"`
 
 	Rooms map[string]*roomMark `json:"rooms"`
 	// Users are whom the numbers of members mean.
@@ -236,6 +242,16 @@ func (c *cursor) marks(visit func(*mark)) {
 	}
 }
 
+// seen writes all that was seen: not how far the sweep is, nor how long it took.
+func (c *cursor) seen(w io.Writer) {
+	fmt.Fprintf(w, " %q", c.Space)
+	for _, id := range slices.Sorted(maps.Keys(c.Rooms)) {
+		r := c.Rooms[id]
+		fmt.Fprintf(w, " %q %q %q", id, r.Bucket, slices.Sorted(maps.Keys(r.Murals)))
+	}
+	c.marks(func(m *mark) { fmt.Fprintf(w, " %q %q", m.State, m.Digest) })
+}
+
 // pack writes members as numbers, if they are to be remembered.
 func (c *cursor) pack() {
 	c.Users = nil
@@ -314,6 +330,7 @@ func (c *cursor) finish() {
 	c.Room, c.Mural, c.Sum = "", "", 0
 	c.LastPolls, c.LastTook = c.Polls, c.Longest
 	c.Polls, c.Longest = 0, 0
+	c.Passed, c.Passing = c.Passing, nil
 }
 
 // delay is how long after a change it has been told of, at most: all polls of a

@@ -13,7 +13,7 @@
 // Everything is seen through one user's token: what that user does not see does
 // not exist for the caller, and there is no token of an app. The setting poller
 // names the user whose grant polls; a subject with a grant of its own is read
-// with that, any other with the poller's. Make the poller a member of all rooms
+// with that, one that never had any with the poller's. Make the poller a member of all rooms
 // that matter. Rooms that it is not in and that are not open are not watched.
 //
 // # Polling
@@ -28,8 +28,13 @@
 // that is remembered so finds the mural's entries by their tag of the room. More
 // than 4,000 rooms are refused; of a list with over 3,960 members or murals the
 // rest is not looked at. A list that cannot be read is passed over until the next
-// sweep. A mural's updatedOn is not looked at: nothing says that it moves when
-// the members do. No poll can see who else belongs to the workspace, or which
+// sweep; after three sweeps on end a poll that finds nothing is an error, and goes
+// on all the same, until a sweep has read it. One that finds something is a good
+// one even then: what comes with an error is not published. A poller that does not
+// see the workspace proves nothing: that it is gone is told once, then each poll
+// is an error. A first sweep of several polls ends with a change of the tenant,
+// since what changed meanwhile was taken for what always was. A mural's updatedOn
+// is not looked at: nothing says that it moves when the members do. No poll can see who else belongs to the workspace, or which
 // scopes a user has consented to: such entries are right again when they end.
 //
 // # Reading
@@ -43,14 +48,24 @@
 //	                            an owner may edit, of another nothing tells
 //	                            not in it: a member of the workspace by workspaceMembers: write may edit;
 //	                            read may not, unless in the room's list, then unknown
-//	                            anybody else by the link for visitors, and no longer than that lasts
+//	                            a guest, or who is not in the workspace, by the link for visitors, and no
+//	                            longer than that lasts; who may be either: edit unknown
+//	                            not in it, and the workspace suspended or locked: nothing is known
 //	own token      room         readable: permission/view; role/owner if the vendor shows sharingSettings,
 //	                            which it does to owners (inferred); role/member by the list
-//	own token      workspace    role/member if it is listed (guests may be too); suspended or locked: denied
-//	own token      refused      no-access: neither permission nor role is granted
+//	own token      workspace    role/member if it is listed, and /users/me says the type member (guests have
+//	                            it listed too), else unknown; suspended or locked: denied
+//	own token      refused      no-access: neither permission nor role is granted; unknown if it is forbidden
+//	                            and the token does not tell its scopes
+//	dead grant     anything     nothing is known: the user may be suspended, which no list shows
 //	poller's       mural, room  roles by the list of members; view and edit unknown, and a room's owner too
 //	poller's       workspace    nothing is known, and no call made
 //	poller's       refused      unseen: nothing is known
+//	either         a long list  who is not in the 3,960 entries that are read: roles and edit unknown
+//
+// That a workspace is suspended or locked is known only where the list of
+// workspaces is read: not of rooms, not of who is in a mural's list, and never with
+// the poller's token.
 //
 // Users are matched by id. Scopes are read from the claims of the subject's own
 // token, which cannot be verified: no keys are published. They are what that token
@@ -67,7 +82,7 @@
 // that is lost, costs the grant where the vendor takes a used token no more. A
 // refused refresh token, or a new access token that is UNAUTHORIZED, marks the
 // grant dead, for which only the user's consent helps: the poller's is then
-// [subscriptions.ErrMisconfigured], a subject's is as if there were none. PutGrant
+// [subscriptions.ErrMisconfigured], of another subject nothing is known. PutGrant
 // ends the use of the access token there was. A grant belongs to one workspace: do
 // not put one refresh token into two.
 //

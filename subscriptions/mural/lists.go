@@ -24,6 +24,9 @@ const (
 	maxWalks = 3
 )
 
+// errLong comes with what was read of a list that goes on behind it.
+var errLong = errors.New("the list is longer than is read")
+
 // caller makes calls as one user.
 type caller struct {
 	p      *Provider
@@ -82,7 +85,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (c caller) lacks(needed ...string) []string { return lacks(c.b.Scopes(), needed...) }
 
 // list reads all pages of a list, from the first again if its page token
-// expires on the way.
+// expires on the way; errLong comes with those that were read.
 func list[T any](ctx context.Context, c caller, op client.Op, path string) ([]T, error) {
 	for walk := 1; ; walk++ {
 		all, err := pages[T](ctx, c, op, path)
@@ -112,7 +115,7 @@ func pages[T any](ctx context.Context, c caller, op client.Op, path string) (all
 		query.Set("next", *page.Next) // with the limit, which each page wants
 	}
 	c.p.log.WarnContext(ctx, "list is longer than is read", "operation", op.Name, "read", len(all))
-	return all, nil
+	return all, fmt.Errorf("mural %s: %w", op.Name, errLong)
 }
 
 // number is an id that the vendor writes as an integer.
@@ -167,6 +170,8 @@ type (
 		} `json:"permissions"` // of a mural's members only
 	}
 )
+
+func (w workspace) closed() bool { return w.Suspended || w.Locked }
 
 const (
 	archived = "archived"

@@ -18,6 +18,7 @@ const (
 	BasisMembers = "member-list" // with the poller's token: lists of members
 	BasisUnseen  = "unseen"      // the poller does not see it: nothing is known
 	BasisNone    = "no-access"   // the subject's own token is refused: nothing is granted
+	BasisDead    = "dead-grant"  // the subject's grant is dead: nothing is known
 )
 
 // The grants that an answer may hold besides scopes.
@@ -37,6 +38,11 @@ const (
 	whyOwn     = "only a token of the subject's own can tell"
 	whyUnseen  = "the poller does not see it"
 	whyAdmin   = "the API does not tell who is an administrator"
+	whyScopes  = "the call is refused, and the token does not tell its scopes: it may lack one"
+	whyLong    = "the list is longer than is read"
+	whyDead    = "the grant of the user is dead, so it may be suspended: it must consent again"
+	whyGuest   = "the vendor does not tell whether the user is a member or a guest"
+	whyClosed  = "the workspace is suspended or locked"
 )
 
 // Read says what a user may do in the workspace (no resource), a room
@@ -81,22 +87,26 @@ func (p *Provider) target(ref events.Ref) (kind, id string, err error) {
 	return kind, id, nil
 }
 
-// read reads with the subject's own token if there is a grant that lives, else
-// with the poller's.
+// read reads with the subject's own token if it has a grant, else with the
+// poller's. A grant that is dead may be that of a user who was suspended, which
+// the lists that the poller sees do not show: nothing is known then.
 func (p *Provider) read(
 	ctx context.Context, subject events.Subject, kind, id string, s cache.Session,
 ) (cache.Answer, error) {
-	own, err := p.alive(ctx, string(subject))
+	g, _, err := p.load(ctx, string(subject))
 	if err != nil {
 		return cache.Answer{}, err
 	}
-	if own {
+	if g.Refresh != "" && g.Dead == "" {
 		a, err := p.readAs(ctx, subject, p.subjectRing(subject), s, func(r reading) (cache.Answer, error) {
 			return r.own(ctx, kind, id)
 		})
 		if !errors.Is(err, errNoGrant) {
 			return a, err
 		}
+	}
+	if g.Refresh != "" && subject != p.cfg.Poller { // it has died now, if not before
+		return buried(kind, id), nil
 	}
 	a, err := p.readAs(ctx, subject, p.pollerRing(), s, func(r reading) (cache.Answer, error) {
 		return r.foreign(ctx, kind, id)
@@ -162,14 +172,24 @@ func (r reading) own(ctx context.Context, kind, id string) (a cache.Answer, err 
 	return a, err
 }
 
-// withheld is the answer where the app was not given the scope: the refusal
-// would tell nothing of the subject.
-func withheld(basis string, missing []string, about []cache.Grant, tags ...events.Tag) cache.Answer {
+// withheld is the answer where nothing can be known, and why.
+func withheld(basis, why string, about []cache.Grant, tags ...events.Tag) cache.Answer {
 	a := answer(basis, tags...)
 	for _, g := range about {
-		a.Why[g] = "the token lacks the scope " + strings.Join(missing, ", ")
+		a.Why[g] = why
 	}
 	return a
+}
+
+// withoutScope is why nothing is known where the app was not given a scope: the
+// refusal would tell nothing of the subject.
+func withoutScope(missing []string) string {
+	return "the token lacks the scope " + strings.Join(missing, ", ")
+}
+
+// unclear says whether a refusal may be for want of a scope.
+func (r reading) unclear(err error) bool {
+	return notAllowed(err) && r.b.Scopes() == nil && !errors.Is(err, subscriptions.ErrGone)
 }
 
 // noAccess is the answer where the vendor refuses the subject itself.
@@ -181,37 +201,52 @@ func noAccess(tags ...events.Tag) cache.Answer {
 
 func (r reading) ownWorkspace(ctx context.Context) (cache.Answer, error) {
 	if missing := r.lacks(scopeWorkspaces); missing != nil {
-		return withheld(BasisOwn, missing, []cache.Grant{isMember}), nil
+		return withheld(BasisOwn, withoutScope(missing), []cache.Grant{isMember}), nil
 	}
 	all, err := r.workspaces(ctx)
-	if err != nil && !notAllowed(err) {
+	listed := r.ours(all)
+	switch {
+	case listed != nil:
+		return r.belonging(ctx, *listed)
+	case errors.Is(err, errLong):
+		return withheld(BasisOwn, whyLong, []cache.Grant{isMember}), nil
+	case r.unclear(err):
+		return withheld(BasisOwn, whyScopes, []cache.Grant{isMember}), nil
+	case err != nil && !notAllowed(err):
 		return cache.Answer{}, err
-	}
-	for _, w := range all {
-		if w.ID == string(r.p.home.Tenant) {
-			return w.answer(), nil
-		}
 	}
 	a := answer(BasisNone)
 	cover(&a, cache.Role)
 	return a, nil
 }
 
-// answer of a workspace that the subject belongs to. One that is closed denies.
-func (w workspace) answer() cache.Answer {
-	a := answer(BasisOwn)
-	switch {
-	case w.Suspended:
-		cover(&a, cache.Role)
-		a.Why[isMember] = "the workspace is suspended"
-	case w.Locked:
-		cover(&a, cache.Role)
-		a.Why[isMember] = "the workspace is locked"
-	default: // other roles are not known, so the kind is not covered
-		grant(&a, isMember)
-		a.Why[isAdmin] = whyAdmin
+// ours is the workspace's entry in a list; nil if there is none.
+func (r reading) ours(all []workspace) *workspace {
+	for i := range all {
+		if all[i].ID == string(r.p.home.Tenant) {
+			return &all[i]
+		}
 	}
-	return a
+	return nil
+}
+
+// belonging is the answer of a workspace that the subject belongs to, as a member
+// or as a guest. One that is closed denies.
+func (r reading) belonging(ctx context.Context, w workspace) (cache.Answer, error) {
+	a := answer(BasisOwn)
+	if w.closed() {
+		cover(&a, cache.Role)
+		a.Why[isMember] = whyClosed
+		return a, nil
+	}
+	a.Why[isAdmin] = whyAdmin // other roles are not known, so the kind is not covered
+	kind, err := r.kind(ctx)
+	if kind == standInside {
+		grant(&a, isMember)
+	} else {
+		a.Why[isMember] = whyGuest
+	}
+	return a, err
 }
 
 // ownRoom takes sharingSettings for the mark of an owner, to whom alone the
@@ -219,10 +254,12 @@ func (w workspace) answer() cache.Answer {
 func (r reading) ownRoom(ctx context.Context, id string) (cache.Answer, error) {
 	tag := events.RoomTag(id)
 	if missing := r.lacks(scopeRooms); missing != nil {
-		return withheld(BasisOwn, missing, []cache.Grant{isOwner, isMember, canView}, tag), nil
+		return withheld(BasisOwn, withoutScope(missing), []cache.Grant{isOwner, isMember, canView}, tag), nil
 	}
 	room, err := r.room(ctx, id)
 	switch {
+	case r.unclear(err):
+		return withheld(BasisOwn, whyScopes, []cache.Grant{isOwner, isMember, canView}, tag), nil
 	case notAllowed(err), err == nil && r.elsewhere(room.WorkspaceID):
 		return noAccess(tag), nil
 	case err != nil:
@@ -237,14 +274,15 @@ func (r reading) ownRoom(ctx context.Context, id string) (cache.Answer, error) {
 	if err != nil {
 		return cache.Answer{}, err
 	}
-	if why != "" {
+	listed := find(members, r.subject) != nil
+	if listed {
+		grant(&a, isMember)
+	}
+	if why != "" && !listed {
 		a.Why[isMember] = why
 		return a, nil
 	}
 	cover(&a, cache.Role)
-	if find(members, r.subject) != nil {
-		grant(&a, isMember)
-	}
 	return a, nil
 }
 
@@ -252,13 +290,17 @@ func (r reading) elsewhere(workspace string) bool {
 	return workspace != "" && workspace != string(r.p.home.Tenant)
 }
 
-// readable forgives that a list is refused, and says why.
+// readable forgives that a list is refused, or longer than is read, and says why
+// somebody who is not in it may be a member all the same.
 func (r reading) readable(all []person, err error) ([]person, string, error) {
+	if errors.Is(err, errLong) {
+		return all, whyLong, nil
+	}
 	if !notAllowed(err) {
 		return all, "", err
 	}
 	if missing := r.lacks(scopeUsers); missing != nil {
-		return nil, "the token lacks the scope " + scopeUsers, nil
+		return nil, withoutScope(missing), nil
 	}
 	return nil, "the list of members is refused", nil
 }
@@ -302,14 +344,19 @@ func (r reading) foreignMural(ctx context.Context, id string) (cache.Answer, err
 		members, err = r.muralMembers(ctx, id)
 	}
 	switch {
-	case notAllowed(err), err == nil && r.elsewhere(m.WorkspaceID):
+	case notAllowed(err), r.elsewhere(m.WorkspaceID):
 		return unseen(events.MuralTag(id), isOwner, isHelper, canView, canEdit), nil
-	case err != nil:
+	case err != nil && !errors.Is(err, errLong):
 		return cache.Answer{}, err
 	}
 	a := answer(BasisMembers, m.tags()...)
 	a.Why[canView], a.Why[canEdit] = whyOwn, whyOwn
-	find(members, r.subject).roles(&a)
+	entry := find(members, r.subject)
+	if entry == nil && err != nil {
+		a.Why[isOwner], a.Why[isHelper], a.Why[isMember] = whyLong, whyLong, whyLong
+		return a, nil
+	}
+	entry.roles(&a)
 	return a, nil
 }
 
@@ -323,18 +370,21 @@ func (r reading) foreignRoom(ctx context.Context, id string) (cache.Answer, erro
 		members, err = r.roomMembers(ctx, id)
 	}
 	switch {
-	case notAllowed(err), err == nil && r.elsewhere(room.WorkspaceID):
+	case notAllowed(err), r.elsewhere(room.WorkspaceID):
 		return unseen(tag, isOwner, isMember), nil
-	case err != nil:
+	case err != nil && !errors.Is(err, errLong):
 		return cache.Answer{}, err
 	}
 	a := answer(BasisMembers, tag)
 	a.Why[canView] = whyOwn
-	if find(members, r.subject) == nil {
+	switch {
+	case find(members, r.subject) != nil:
+		grant(&a, isMember)
+		a.Why[isOwner] = whyOwn
+	case err != nil:
+		a.Why[isOwner], a.Why[isMember] = whyLong, whyLong
+	default:
 		cover(&a, cache.Role)
-		return a, nil
 	}
-	grant(&a, isMember)
-	a.Why[isOwner] = whyOwn
 	return a, nil
 }

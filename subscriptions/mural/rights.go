@@ -2,6 +2,7 @@ package mural
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -12,10 +13,12 @@ import (
 func (r reading) ownMural(ctx context.Context, id string) (cache.Answer, error) {
 	tag := events.MuralTag(id)
 	if missing := r.lacks(scopeMurals); missing != nil {
-		return withheld(BasisOwn, missing, []cache.Grant{isOwner, isHelper, canView, canEdit}, tag), nil
+		return withheld(BasisOwn, withoutScope(missing), ofMurals, tag), nil
 	}
 	m, err := r.mural(ctx, id)
 	switch {
+	case r.unclear(err):
+		return withheld(BasisOwn, whyScopes, ofMurals, tag), nil
 	case notAllowed(err), err == nil && r.elsewhere(m.WorkspaceID):
 		return noAccess(tag), nil
 	case err != nil:
@@ -27,17 +30,31 @@ func (r reading) ownMural(ctx context.Context, id string) (cache.Answer, error) 
 	if err != nil {
 		return cache.Answer{}, err
 	}
-	if why != "" {
+	entry := find(members, r.subject)
+	if entry == nil && why != "" {
 		a.Why[isOwner], a.Why[canEdit] = why, why
 		return a, nil
 	}
-	entry := find(members, r.subject)
 	entry.roles(&a)
 	if entry != nil {
 		entry.rights(&a)
 		return a, nil
 	}
-	return a, r.byDefault(ctx, m, &a)
+	return r.byDefault(ctx, m, a)
+}
+
+// ofMurals are the grants that a mural's answer may hold.
+var ofMurals = []cache.Grant{isOwner, isHelper, isMember, canView, canEdit}
+
+// buried is the answer of somebody whose grant is dead.
+func buried(kind, id string) cache.Answer {
+	switch kind {
+	case events.KindMural:
+		return withheld(BasisDead, whyDead, ofMurals, events.MuralTag(id))
+	case events.KindRoom:
+		return withheld(BasisDead, whyDead, []cache.Grant{isOwner, isMember, canView}, events.RoomTag(id))
+	}
+	return withheld(BasisDead, whyDead, []cache.Grant{isMember})
 }
 
 // tags of a mural: itself and its room.
@@ -80,30 +97,36 @@ func (e *person) rights(a *cache.Answer) {
 }
 
 // byDefault are the rights of somebody who sees the mural and is not in its
-// list: a member of the workspace by its default for those, anybody else by the
-// link for visitors, and no longer than that.
-func (r reading) byDefault(ctx context.Context, m mural, a *cache.Answer) error {
-	insider, err := r.insider(ctx)
-	if err != nil {
-		return err
+// list: a member of the workspace by its default for those, who surely is none by
+// the link for visitors, and no longer than that. Of anybody else only that the
+// mural is seen is known. In a workspace that is closed nothing is.
+func (r reading) byDefault(ctx context.Context, m mural, a cache.Answer) (cache.Answer, error) {
+	stand, err := r.standing(ctx)
+	switch {
+	case err != nil:
+		return cache.Answer{}, err
+	case stand == standClosed:
+		return withheld(BasisOwn, whyClosed, ofMurals, m.tags()...), nil
+	case stand == standInside:
+		err := r.byMembership(ctx, m, &a)
+		return a, err
 	}
-	if insider {
-		return r.byMembership(ctx, m, a)
+	ends, setting := m.expires(), m.Visitors.Visitors
+	if open := ends.IsZero() || ends.After(time.Now()); !open || setting != write && setting != "read" {
+		a.Why[canEdit] = whyDefault
+		return a, nil
 	}
-	ends := m.expires()
-	if ends.IsZero() || ends.After(time.Now()) {
-		switch m.Visitors.Visitors {
-		case write:
-			grant(a, canEdit)
-			cover(a, cache.Permission)
-			a.Expires = ends
-			return nil
-		case "read":
-			a.Expires = ends
-		}
+	a.Expires = ends
+	switch {
+	case stand == standUnknown:
+		a.Why[canEdit] = whyGuest
+	case setting == write:
+		grant(&a, canEdit)
+		cover(&a, cache.Permission)
+	default:
+		a.Why[canEdit] = whyDefault
 	}
-	a.Why[canEdit] = whyDefault
-	return nil
+	return a, nil
 }
 
 func (r reading) byMembership(ctx context.Context, m mural, a *cache.Answer) error {
@@ -135,23 +158,51 @@ func (r reading) outsideRoom(ctx context.Context, m mural) (bool, error) {
 	return err == nil && why == "" && find(members, r.subject) == nil, err
 }
 
-// insider says whether the subject surely is a member of the workspace, and no
-// guest: the vendor lists the workspace for both.
-func (r reading) insider(ctx context.Context) (bool, error) {
+// standing is what the subject is in the workspace.
+type standing int
+
+const (
+	standUnknown standing = iota
+	standInside           // a member
+	standOutside          // surely none: a guest, or not in it
+	standClosed           // in one that is suspended or locked
+)
+
+// standing looks at the workspaces of the subject, and at what it is: the vendor
+// lists a workspace for members and guests.
+func (r reading) standing(ctx context.Context) (standing, error) {
 	if r.lacks(scopeWorkspaces, scopeIdentity) != nil {
-		return false, nil
-	}
-	me, err := r.me(ctx)
-	if err != nil || !strings.EqualFold(me.Type, "member") {
-		return false, unless(notAllowed(err), err)
+		return standUnknown, nil
 	}
 	all, err := r.workspaces(ctx)
-	for _, w := range all {
-		if w.ID == string(r.p.home.Tenant) {
-			return true, nil
-		}
+	w := r.ours(all)
+	switch {
+	case w != nil && w.closed():
+		return standClosed, nil
+	case w != nil:
+		return r.kind(ctx)
+	case err == nil:
+		return standOutside, nil
 	}
-	return false, unless(notAllowed(err), err)
+	return standUnknown, unless(notAllowed(err) || errors.Is(err, errLong), err)
+}
+
+// kind is what the vendor calls somebody whom it lists the workspace for. It has
+// published no enumeration: another word than these two tells nothing.
+func (r reading) kind(ctx context.Context) (standing, error) {
+	if r.lacks(scopeIdentity) != nil {
+		return standUnknown, nil
+	}
+	me, err := r.me(ctx)
+	switch {
+	case err != nil:
+		return standUnknown, unless(notAllowed(err), err)
+	case strings.EqualFold(me.Type, "member"):
+		return standInside, nil
+	case strings.EqualFold(me.Type, "guest"):
+		return standOutside, nil
+	}
+	return standUnknown, nil
 }
 
 func unless(forgiven bool, err error) error {

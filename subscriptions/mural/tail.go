@@ -28,8 +28,6 @@ const (
 	pace = 50 * time.Millisecond
 	// maxRooms fit a cursor, however little it remembers of each.
 	maxRooms = 4000
-	// maxSkips is how many lists that cannot be read a poll passes over.
-	maxSkips = 3
 	// turnPatience is how long a call of a poll waits for its turn.
 	turnPatience = 3 * time.Second
 	// maxTold bounds the tags of a change, in bytes: beyond it the tenant's is
@@ -55,9 +53,11 @@ func (p *Provider) Delay() time.Duration { return time.Duration(p.delay.Load()) 
 // from there the next time: a sweep takes one poll or more. The states of rooms
 // and of the workspace are seen in every poll. What it finds is one change. If a
 // call fails after something was seen, that is told, and the call made again by
-// the next poll. See [subscriptions.Tail].
+// the next poll. While a list stays unreadable for [maxPassed] sweeps, a poll that
+// finds nothing is an error, and the next one goes on all the same. See
+// [subscriptions.Tail].
 func (p *Provider) Poll(ctx context.Context, old []byte) ([]events.Change, []byte, error) {
-	c, known := readCursor(old)
+	c, known := readCursor(p.ahead.of(old))
 	s := &sweep{c: c, left: maxCalls, begun: time.Now(), told: map[events.Tag]bool{}, reasons: map[string]int{}}
 	if !known && len(old) > 0 {
 		s.tell("cursor is unreadable", events.TenantTag)
@@ -67,7 +67,7 @@ func (p *Provider) Poll(ctx context.Context, old []byte) ([]events.Change, []byt
 	if err := p.look(ctx, s); err != nil {
 		return nil, nil, fmt.Errorf("poll: %w", p.pollerFault(err))
 	}
-	change := s.change(old)
+	change := s.change(old) // before encode, which may forget digests
 	if change != nil {
 		c.Changes++
 	}
@@ -76,6 +76,10 @@ func (p *Provider) Poll(ctx context.Context, old []byte) ([]events.Change, []byt
 		return nil, nil, fmt.Errorf("poll: %w", err)
 	}
 	p.delay.Store(int64(c.delay(p.cfg.Poll)))
+	if err := c.overdue(); err != nil && change == nil {
+		p.ahead.keep(old, next)
+		return nil, nil, fmt.Errorf("poll: %w", err)
+	}
 	return change, next, nil
 }
 
@@ -85,6 +89,9 @@ func (p *Provider) look(ctx context.Context, s *sweep) error {
 	err := s.run(ctx)
 	s.c.Longest = max(s.c.Longest, time.Since(s.begun).Milliseconds()+1)
 	if err == nil {
+		if s.c.First && s.c.Polls > 1 { // what changed meanwhile was taken for what always was
+			s.tell("first sweep has ended", events.TenantTag)
+		}
 		s.c.finish()
 		s.c.First = s.c.Space == "gone"
 		return nil
@@ -132,7 +139,8 @@ func (s *sweep) tell(reason string, tags ...events.Tag) {
 	}
 }
 
-// change is all that was told; none if nothing was.
+// change is all that was told; none if nothing was. Its id is of the cursor and
+// of all that was seen: another state seen from the same cursor is another change.
 func (s *sweep) change(old []byte) []events.Change {
 	if len(s.told) == 0 {
 		return nil
@@ -142,6 +150,7 @@ func (s *sweep) change(old []byte) []events.Change {
 	})
 	size, hash := 0, sha256.New()
 	hash.Write(old)
+	s.c.seen(hash)
 	for _, t := range tags {
 		size += len(t.String())
 		fmt.Fprintf(hash, " %q", t)
@@ -208,6 +217,10 @@ func (s *sweep) space(ctx context.Context) (bool, error) {
 	if state != "gone" {
 		return true, nil
 	}
+	if len(s.told) == 0 { // that it is gone is known: nothing is seen, so nothing is proven
+		return false, fmt.Errorf("%w: the poller %s does not see the workspace: let it in, or name another: %w",
+			subscriptions.ErrMisconfigured, client.Clip(s.user), err)
+	}
 	s.c.First, s.c.Rooms = true, map[string]*roomMark{} // when it is back, that is told
 	return false, nil
 }
@@ -220,7 +233,7 @@ func (s *sweep) list(ctx context.Context) (map[string]room, error) {
 		path string
 	}{{opRooms, "/rooms"}, {opOpenRooms, "/rooms/open"}} {
 		all, err := s.rooms(ctx, of.op, of.path)
-		if err != nil {
+		if err != nil && !errors.Is(err, errLong) {
 			return nil, err
 		}
 		for _, r := range all {
@@ -281,8 +294,8 @@ func (s *sweep) visit(ctx context.Context, id string) error {
 		}
 	}
 	murals, err := s.roomMurals(ctx, id)
-	if err != nil && !notAllowed(err) {
-		return s.passOver(ctx, err)
+	if err != nil && !notAllowed(err) && !errors.Is(err, errLong) {
+		return s.passOver(ctx, "murals of "+events.RoomTag(id).String(), err)
 	}
 	found := s.compareMurals(r, murals)
 	for _, muralID := range inOrder(found, s.c.Mural) {
@@ -348,8 +361,8 @@ func (s *sweep) membersOf(ctx context.Context, of events.Tag, was *mark) error {
 	now := markOf(was.State, all)
 	if notAllowed(err) {
 		now = mark{State: was.State, Digest: unreadable}
-	} else if err != nil {
-		return s.passOver(ctx, err)
+	} else if err != nil && !errors.Is(err, errLong) {
+		return s.passOver(ctx, "members of "+of.String(), err)
 	}
 	if s.c.Level == bucketed {
 		s.c.Sum += now.share(of)
@@ -366,19 +379,6 @@ func (s *sweep) membersOf(ctx context.Context, of events.Tag, was *mark) error {
 		s.tell("members of a "+of.Kind+" changed", tags...)
 	}
 	*was = now
-	return nil
-}
-
-// passOver forgives that one list cannot be read, which must not hold up the
-// others: it is compared in the next sweep.
-func (s *sweep) passOver(ctx context.Context, err error) error {
-	var later *subscriptions.Later
-	final := errors.As(err, &later) || errors.Is(err, errEnough) || errors.Is(err, errNoGrant) ||
-		errors.Is(err, subscriptions.ErrMisconfigured) || ctx.Err() != nil
-	if s.skips++; final || s.skips > maxSkips {
-		return err
-	}
-	s.p.log.WarnContext(ctx, "list passed over by the poll", slog.Any("error", err))
 	return nil
 }
 

@@ -177,12 +177,6 @@ func moreSteps(s *stage) []step {
 		{"the poller leaves a room", func() error {
 			return s.sim.RemoveRoomMember(1650000000003, "u2")
 		}, []string{"room:1650000000003"}},
-		{"the poller leaves the workspace", func() error {
-			return s.sim.SetWorkspaceRole(space, "u2", "")
-		}, []string{"tenant"}},
-		{"and is let in again", func() error {
-			return s.sim.SetWorkspaceRole(space, "u2", muralsim.Member)
-		}, []string{"tenant"}},
 	}
 }
 
