@@ -149,7 +149,7 @@ func TestADeliveryIsNamedByItsBody(t *testing.T) {
 		return c.ID
 	}
 	one, other := `{"trigger":"A","source":null}`, `{"trigger":"B","source":null}`
-	if id(one) != id(one) || id(one) == id(other) {
+	if again := id(one); again != id(one) || again == id(other) {
 		t.Errorf("without an id: %s, %s", id(one), id(other))
 	}
 	if got := id(`{"id":"a b","trigger":"A"}`); !strings.HasPrefix(got, "box:987:sha256-") {

@@ -193,8 +193,8 @@ func replaced(v, leaf any) any {
 
 // each puts a leaf in the place of one member of the object at a time.
 func each(v, leaf any) map[string]any {
-	all, object := map[string]any{}, map[string]any{}
-	object, _ = v.(map[string]any)
+	all := map[string]any{}
+	object, _ := v.(map[string]any)
 	for key := range object {
 		other := map[string]any{}
 		for k, one := range object {

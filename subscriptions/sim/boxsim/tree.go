@@ -121,8 +121,8 @@ func (s *Box) Trash(id string) error {
 
 // Restore takes an item out of the trash.
 func (s *Box) Restore(id string) error {
-	return s.with(id, "", func(it *Item) {
-		it = s.editItem(id, func(it *Item) { it.Trashed = false })
+	return s.with(id, "", func(*Item) {
+		it := s.editItem(id, func(it *Item) { it.Trashed = false })
 		s.happened("UNDELETE", "RESTORED", it, notice{})
 	})
 }
