@@ -31,18 +31,26 @@ type tally struct {
 	groups map[string]subscriptions.GroupCalls
 }
 
-// ServeHTTP answers and counts.
+// ServeHTTP counts before the reply goes out: whoever has it is counted.
 func (c *tally) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.RingCentral.ServeHTTP(w, r)
-	group := w.Header().Get("X-Rate-Limit-Group")
+	reply := httptest.NewRecorder()
+	c.RingCentral.ServeHTTP(reply, r)
+	c.count(reply.Header())
+	maps.Copy(w.Header(), reply.Header())
+	w.WriteHeader(reply.Code)
+	_, _ = w.Write(reply.Body.Bytes()) // the client may have left
+}
+
+func (c *tally) count(h http.Header) {
+	group := h.Get("X-Rate-Limit-Group")
 	if group == "" {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.groups[group] = subscriptions.GroupCalls{Group: group, Calls: c.groups[group].Calls + 1,
-		Window: subscriptions.Window{Calls: number(w.Header(), "X-Rate-Limit-Limit"),
-			Length: time.Duration(number(w.Header(), "X-Rate-Limit-Window")) * time.Second}}
+		Window: subscriptions.Window{Calls: number(h, "X-Rate-Limit-Limit"),
+			Length: time.Duration(number(h, "X-Rate-Limit-Window")) * time.Second}}
 }
 
 // number is that of a header; -1 if it holds none.
