@@ -224,3 +224,28 @@ func TestWhatNeverLeftIsNotCounted(t *testing.T) {
 		t.Errorf("said %+v", l.said)
 	}
 }
+
+// A call that is given up may have restarted the penalty: its reply must be heard.
+func TestARefusalGivesUpNoOtherCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, exchanging(testConfig()))
+		full(w.vendor).says(exchangeAt, 200, `{"access_token":"a","expires_in":600,"scope":""}`)
+		limited(w.vendor, profileAt, 429)
+		heard := false
+		w.vendor.on(featuresAt, func(rw http.ResponseWriter, r *http.Request) {
+			select {
+			case <-r.Context().Done():
+			case <-time.After(time.Second):
+				heard = true
+			}
+			reply(rw, 200, features)
+		})
+		var later *subscriptions.Later
+		if _, err := w.Read(t.Context(), subject, newSession(100)); !errors.As(err, &later) {
+			t.Errorf("error %v", err)
+		}
+		if !heard {
+			t.Error("the other call was given up")
+		}
+	})
+}

@@ -81,18 +81,20 @@ func (p *Provider) readOwn(
 ) (cache.Answer, error) {
 	b := p.client.Reading(p.subjectRing(subject), s)
 	var f found
-	g, gctx := errgroup.WithContext(ctx)
+	// None ends another: a reply that nobody hears may be one that restarts a
+	// penalty, and then the next call would come too early.
+	var g errgroup.Group
 	reader := b.Spare(ctx) // what may be done is told as of the call, whichever token makes it
 	if reader != nil {
-		g.Go(func() error { _, err := b.Token(gctx); return err })
+		g.Go(func() error { _, err := b.Token(ctx); return err })
 	} else if _, err := b.Token(ctx); err != nil {
 		return cache.Answer{}, err
 	} else {
 		reader = b
 	}
-	g.Go(func() (err error) { f.profile, err = p.readProfile(gctx, reader, subject); return err })
-	g.Go(func() (err error) { f.features, err = p.readFeatures(gctx, reader, subject); return err })
-	g.Go(func() (err error) { f.roles, err = p.assignedRoles(gctx, reader, subject); return notAllowed(err) })
+	g.Go(func() (err error) { f.profile, err = p.readProfile(ctx, reader, subject); return err })
+	g.Go(func() (err error) { f.features, err = p.readFeatures(ctx, reader, subject); return err })
+	g.Go(func() (err error) { f.roles, err = p.assignedRoles(ctx, reader, subject); return notAllowed(err) })
 	if err := g.Wait(); err != nil {
 		return cache.Answer{}, err
 	}
