@@ -3,6 +3,7 @@ package stream_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -88,6 +89,29 @@ func TestAHomeIsAliveIfAllItsFeedsAre(t *testing.T) {
 	}
 	ahead.Store(int64(feedBound)) // the tail's proof still holds
 	wantState(t, f, home, events.FeedDoubtful)
+	if d := f.Delay(home); d != 86_500*time.Millisecond {
+		t.Errorf("a delay of %s while the polls are alive", d)
+	}
+	ahead.Store(int64(2 * feedBound))
+	if d := f.Delay(home); d != 0 {
+		t.Errorf("a delay of %s though the polls are doubtful", d)
+	}
+}
+
+// A delay is a hint: one too long does not cost the proof of life.
+func TestADelayTooLongLosesNoProof(t *testing.T) {
+	s, _ := opened(t)
+	f, _ := follow(t, s, stream.FeedOptions{
+		Feeds: []stream.Followed{{Home: home, Kind: events.FeedTail, Bound: feedBound}},
+	})
+	p, _ := prover(t, s)
+	one := proof(home)
+	one.Kind, one.DelayMS = events.FeedTail, math.MaxInt64
+	p.Note(one)
+	eventually(t, "the proof arrives", knows(f, one))
+	if d := f.Delay(home); d != 24*time.Hour {
+		t.Errorf("a delay of %s, want a day at most", d)
+	}
 }
 
 func TestAFeedIsAliveWhileItsProofHolds(t *testing.T) {
