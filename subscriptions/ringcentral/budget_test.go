@@ -230,9 +230,14 @@ func TestARefusalGivesUpNoOtherCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, exchanging(testConfig()))
 		full(w.vendor).says(exchangeAt, 200, `{"access_token":"a","expires_in":600,"scope":""}`)
-		limited(w.vendor, profileAt, 429)
-		heard := false
+		begun, heard := make(chan struct{}), false
+		w.vendor.on(profileAt, func(rw http.ResponseWriter, _ *http.Request) {
+			<-begun
+			rw.Header().Set("Retry-After", "60")
+			reply(rw, 429, "{}")
+		})
 		w.vendor.on(featuresAt, func(rw http.ResponseWriter, r *http.Request) {
+			close(begun)
 			select {
 			case <-r.Context().Done():
 			case <-time.After(time.Second):
