@@ -16,6 +16,17 @@ type Delivery struct {
 	Header   http.Header
 	Body     []byte
 	Received time.Time
+	// Secrets are those of our registrations, where they have their own
+	// ([Terms.OwnSecret]); any may be borne.
+	Secrets []Secret
+}
+
+// Origin is what a verified delivery says of the registration that sent it.
+type Origin struct {
+	// Subscription is its id; empty if none is told.
+	Subscription string
+	// Over: it says that it delivers no more.
+	Over bool
 }
 
 // Reply is the answer to a verified delivery. The zero value is a plain
@@ -44,4 +55,6 @@ type Door interface {
 	// false if it tells of none, which is a success. An error wraps
 	// ErrUnreadable.
 	Translate(Delivery) (c events.Change, ok bool, err error)
+	// Origin reads who sent a verified delivery; the zero value if that is not told.
+	Origin(Delivery) Origin
 }

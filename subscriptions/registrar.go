@@ -19,24 +19,49 @@ type Subscription struct {
 	// reason; Status is its word for that.
 	Active bool
 	Status string
-	// Expires is when it ends unless renewed; zero if never.
-	Expires time.Time
-	// Disabled lists filters that the provider accepted but does not serve,
-	// with its reasons.
-	Disabled []string
+	// Created is when it was made, Expires when it ends unless renewed; zero if not
+	// told, or never.
+	Created, Expires time.Time
+	// Filters lists what it tells of, in the provider's words. Disabled lists those
+	// that the provider accepted but does not serve, with its reasons.
+	Filters, Disabled []string
+}
+
+// Order is what [Registrar.Create] registers.
+type Order struct {
+	// Address is where it is to deliver, Want what it is for.
+	Address, Want string
+	// Secret is what its deliveries are to bear, where that is ours to choose.
+	Secret Secret
+}
+
+// Terms are a provider's rules for registrations.
+type Terms struct {
+	// Most is how many one app and user may have.
+	Most int
+	// OwnSecret: each registration has a secret that we choose when we make it, and
+	// that cannot be changed. Else all have the app's, which is changed over there.
+	OwnSecret bool
+	// Repeats is how long a delivery that failed is surely tried again; zero: it is
+	// lost.
+	Repeats time.Duration
+	// Tailed: whatever deliveries tell, the provider's [Tail] tells too.
+	Tailed bool
 }
 
 // Registrar keeps the registrations of one tenant.
 // Its errors: [ErrGone], [ErrMisconfigured], [*Later]; any other may pass.
 type Registrar interface {
+	// Terms are always the same.
+	Terms() Terms
 	// Wanted names what must be registered, one subscription each; at least one,
 	// always the same.
 	Wanted() []string
 	// List returns what this client has registered.
 	List(context.Context) ([]Subscription, error)
-	// Create registers address for one of Wanted; where the provider shakes hands
-	// it does so before this returns.
-	Create(ctx context.Context, address, want string) (Subscription, error)
+	// Create registers for one of Wanted; where the provider shakes hands it does so
+	// before this returns. Errors: also [ErrUnreachable], [ErrFull].
+	Create(context.Context, Order) (Subscription, error)
 	// Renew prolongs; ErrGone means that a new one is needed.
 	Renew(ctx context.Context, id string) (Subscription, error)
 	// Delete removes; no error if it is gone.
@@ -50,6 +75,11 @@ var (
 	// ErrMisconfigured: a right, credential or setting is missing; only a
 	// person can mend it, so nothing is retried quickly.
 	ErrMisconfigured = errors.New("misconfigured")
+	// ErrUnreachable: the provider could not reach our address as it wants to. It
+	// comes with [ErrMisconfigured], and with what to do.
+	ErrUnreachable = errors.New("address not reachable from outside")
+	// ErrFull: there may be no more registrations. It comes with [ErrMisconfigured].
+	ErrFull = errors.New("no more registrations allowed")
 )
 
 // Later says that the provider wants no call before Until. Any call before

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -57,6 +58,16 @@ func AddressPart(key Secret, h events.Home) string {
 	mac := hmac.New(sha256.New, []byte(key.text))
 	mac.Write([]byte("address\x00" + string(h.Provider) + "\x00" + string(h.Tenant)))
 	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// RegistrationSecret is the secret of one registration: 64 hex digits derived from a
+// secret of ours and the registration's serial number in its [Ledger]. So it is
+// stored nowhere, and every listener knows that of a registration which another is
+// just making.
+func RegistrationSecret(key Secret, h events.Home, serial int64) Secret {
+	mac := hmac.New(sha256.New, []byte(key.text))
+	fmt.Fprintf(mac, "registration\x00%s\x00%s\x00%d", h.Provider, h.Tenant, serial)
+	return NewSecret(hex.EncodeToString(mac.Sum(nil)))
 }
 
 // What a vault may say.

@@ -233,8 +233,8 @@ func yes(name, text string) (bool, error) {
 }
 
 // Provider is Box for one enterprise: a [subscriptions.Door], a
-// [subscriptions.Registrar], a [subscriptions.Tail], and the reader. It is safe
-// for concurrent use.
+// [subscriptions.Registrar], a [subscriptions.Tail], a [subscriptions.Narrower], and
+// the reader. It is safe for concurrent use.
 type Provider struct {
 	cfg    Config
 	home   events.Home
@@ -247,6 +247,7 @@ var _ interface {
 	subscriptions.Door
 	subscriptions.Registrar
 	subscriptions.Tail
+	subscriptions.Narrower
 } = (*Provider)(nil)
 
 // New checks the configuration; it makes no call and starts nothing.

@@ -63,3 +63,8 @@ func signed(key subscriptions.Secret, body []byte, stamp, signature string) bool
 	want := base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	return hmac.Equal([]byte(want), []byte(signature)) && !key.Empty()
 }
+
+// Origin is the webhook that sent it.
+func (p *Provider) Origin(d subscriptions.Delivery) subscriptions.Origin {
+	return subscriptions.Origin{}
+}

@@ -1,6 +1,7 @@
 package box_test
 
 import (
+	"github.com/rescindhq/rescind/subscriptions"
 	"slices"
 	"testing"
 
@@ -72,7 +73,7 @@ func TestNoticesFromAboveDropWhatIsBelow(t *testing.T) {
 	} {
 		t.Run(reason, func(t *testing.T) {
 			s := newStage(t, boxsim.Options{}, nil)
-			made, err := s.Create(t.Context(), s.address, "folder:1001")
+			made, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -41,24 +41,21 @@ const (
 // roleNames are those of users; who has none of them is no user of the enterprise.
 var roleNames = []string{"admin", roleCoadmin, roleUser}
 
-// Read says what a user is in the enterprise, or may do with folder:<id> or
-// file:<id>. A user or item that does not exist is denied everything, so that
-// asking again costs no call. Errors: [*subscriptions.Later],
-// [subscriptions.ErrMisconfigured]; any other may pass.
+// Read says what a user is in the enterprise, may do with folder:<id> or file:<id>,
+// or may do with a narrowed token of its own, token:<name>, if somebody has told of
+// it. A user or item that does not exist is denied everything, so that asking again
+// costs no call. Errors: [*subscriptions.Later], [subscriptions.ErrMisconfigured],
+// [*subscriptions.UntoldError]; any other may pass.
 func (p *Provider) Read(ctx context.Context, ref events.Ref, s cache.Session) (cache.Answer, error) {
 	if ref.Home != p.home || !isNumber(string(ref.Subject)) {
 		return cache.Answer{}, fmt.Errorf("read %.200q: not a user of %s", ref.String(), p.home)
 	}
-	var on *item
-	if ref.Resource != "" {
-		i, err := parseItem(string(ref.Resource))
-		if err != nil {
-			return cache.Answer{}, fmt.Errorf("read %.200q: resource: %w", ref.String(), err)
-		}
-		on = &i
+	read, err := p.reading(ref)
+	if err != nil {
+		return cache.Answer{}, fmt.Errorf("read %.200q: resource: %w", ref.String(), err)
 	}
 	ctx = client.WithErrand(ctx)
-	a, err := p.read(ctx, ref.Subject, on, s)
+	a, err := read(ctx, s)
 	if err == nil {
 		err = storable(a)
 	}
@@ -67,6 +64,30 @@ func (p *Provider) Read(ctx context.Context, ref events.Ref, s cache.Session) (c
 	}
 	a.Life = client.Life(ctx)
 	return a, nil
+}
+
+// reading is how what a resource names is read.
+func (p *Provider) reading(ref events.Ref) (func(context.Context, cache.Session) (cache.Answer, error), error) {
+	name, isToken, err := subscriptions.ParseToken(ref.Resource)
+	if err != nil {
+		return nil, err
+	}
+	if isToken {
+		return func(ctx context.Context, s cache.Session) (cache.Answer, error) {
+			return p.readToken(ctx, ref.Subject, name, s)
+		}, nil
+	}
+	var on *item
+	if ref.Resource != "" {
+		i, err := parseItem(string(ref.Resource))
+		if err != nil {
+			return nil, err
+		}
+		on = &i
+	}
+	return func(ctx context.Context, s cache.Session) (cache.Answer, error) {
+		return p.read(ctx, ref.Subject, on, s)
+	}, nil
 }
 
 // storable refuses names that no grant and no tag can have.
@@ -101,7 +122,7 @@ func (p *Provider) read(
 	case u.Status == statusInactive:
 		a.denyAll(on, "status "+u.Status)
 	case !u.knownStatus():
-		a.Why[cache.NewGrant(cache.Permission, "*")] = "status " + client.Clip(u.Status) + " is not known"
+		a.Why[cache.NewGrant(cache.Permission, "*")] = u.oddStatus()
 		service.Confess(s)
 		return a.Answer, nil
 	case u.isService():
@@ -145,6 +166,8 @@ func (u user) knownStatus() bool {
 	return u.Status == statusActive || u.Status == statusNoEdit || u.Status == statusNoUpload || u.Status == ""
 }
 
+func (u user) oddStatus() string { return "status " + client.Clip(u.Status) + " is not known" }
+
 // in says whether the user belongs to the enterprise. Of others only little is
 // shown, and what they are elsewhere is nothing here.
 func (u user) in(enterprise events.Tenant) bool {
@@ -173,19 +196,21 @@ func (p *Provider) readUser(ctx context.Context, b *client.Bearer, s events.Subj
 	var u user
 	var memberships []membership
 	err := both(
-		func() error {
-			r := client.Request{Op: opUser, Path: userPath(s),
-				Query: url.Values{"fields": {"login,role,status,enterprise"}}}
-			err := p.client.Call(ctx, b, r, &u)
-			if err == nil && string(u.ID) != string(s) {
-				err = fmt.Errorf("box %s: %w: another user", opUser.Name, client.ErrMalformed)
-			}
-			return denied(err, "the service account must be allowed to manage users")
-		},
+		func() (err error) { u, err = p.account(ctx, b, s); return err },
 		func() (err error) { memberships, err = p.memberships(ctx, b, s); return visible(err) },
 	)
 	u.memberships = memberships
 	return u, err
+}
+
+// account reads a user without its memberships.
+func (p *Provider) account(ctx context.Context, b *client.Bearer, s events.Subject) (u user, err error) {
+	r := client.Request{Op: opUser, Path: userPath(s), Query: url.Values{"fields": {"login,role,status,enterprise"}}}
+	err = p.client.Call(ctx, b, r, &u)
+	if err == nil && string(u.ID) != string(s) {
+		err = fmt.Errorf("box %s: %w: another user", opUser.Name, client.ErrMalformed)
+	}
+	return u, denied(err, "the service account must be allowed to manage users")
 }
 
 // visible makes memberships that are hidden an error that may pass: only the user's

@@ -115,6 +115,9 @@ func (p *Provider) subscription(w webhook) subscriptions.Subscription {
 	return s
 }
 
+// Terms are those of guides/webhooks/v2/limitations-v2.
+func (p *Provider) Terms() subscriptions.Terms { return subscriptions.Terms{Most: 1000} }
+
 // Wanted lists the items that are watched.
 func (p *Provider) Wanted() []string { return slices.Clone(p.cfg.Watch) }
 
@@ -172,7 +175,8 @@ func (p *Provider) listWebhooks(ctx context.Context) (all []webhook, err error) 
 
 // Create registers the address for an item. Box allows one webhook an item for
 // an app and user: one that is there already, whatever its address, becomes this.
-func (p *Provider) Create(ctx context.Context, address, want string) (subscriptions.Subscription, error) {
+func (p *Provider) Create(ctx context.Context, o subscriptions.Order) (subscriptions.Subscription, error) {
+	address, want := o.Address, o.Want
 	target, err := parseItem(want)
 	if err != nil {
 		return subscriptions.Subscription{}, fmt.Errorf("create webhook: %w", err)

@@ -82,7 +82,7 @@ func TestCreateErrors(t *testing.T) {
 			w := open(t, testConfig())
 			w.vendor.says("GET /webhooks", 200, `{"entries":[],"next_marker":null}`)
 			w.vendor.says("POST /webhooks", c.status, fmt.Sprintf(`{"code":%q}`, c.code))
-			got, err := w.Create(t.Context(), "https://a.example", "folder:11")
+			got, err := w.Create(t.Context(), subscriptions.Order{Address: "https://a.example", Want: "folder:11", Secret: subscriptions.NewSecret("registration-hunter2")})
 			if err == nil || !strings.Contains(err.Error(), c.want) || c.is != nil && !errors.Is(err, c.is) {
 				t.Errorf("%+v, %v", got, err)
 			}

@@ -93,11 +93,26 @@ func scopeIDs(word string) (ids []string) {
 			ids = append(ids, s.ID)
 		}
 	}
-	foreign := func(r rune) bool { return r <= 0x20 || r > 0x7e || r == '"' || r == '\\' } // RFC 6749, 3.3
-	if len(ids) == 0 && len(word) <= 64 && !strings.ContainsFunc(word, foreign) {
+	if len(ids) == 0 && isScope(word) {
 		return []string{word}
 	}
 	return ids
+}
+
+// isScope says whether a word can be a scope (RFC 6749, section 3.3).
+func isScope(word string) bool {
+	foreign := func(r rune) bool { return r <= 0x20 || r > 0x7e || r == '"' || r == '\\' }
+	return word != "" && len(word) <= 64 && !strings.ContainsFunc(word, foreign)
+}
+
+// todaysName is that of a scope which may be called by another of its names.
+func todaysName(word string) string {
+	for _, s := range catalogue {
+		if slices.Contains(s.Aliases, word) {
+			return s.ID
+		}
+	}
+	return word
 }
 
 // CloseScopes adds what the scopes include, leaves out those that need one which

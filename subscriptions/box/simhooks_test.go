@@ -18,7 +18,7 @@ func TestSimulatedWebhooks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, boxsim.Options{Quirks: q}, nil)
-			made, err := s.Create(t.Context(), s.address, "folder:1001")
+			made, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")})
 			if err != nil || !made.Active || made.Want != "folder:1001" || made.Address != s.address {
 				t.Fatalf("%+v, %v", made, err)
 			}
@@ -55,7 +55,7 @@ func TestSimulatedWebhooks(t *testing.T) {
 // TestSimulatedKeysAreRotated one after the other, and nothing is refused.
 func TestSimulatedKeysAreRotated(t *testing.T) {
 	s := newStage(t, boxsim.Options{}, nil)
-	if _, err := s.Create(t.Context(), s.address, "folder:1001"); err != nil {
+	if _, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")}); err != nil {
 		t.Fatal(err)
 	}
 	for _, keys := range [][2]string{
@@ -85,7 +85,7 @@ func TestSimulatedKeysAreRotated(t *testing.T) {
 // TestSimulatedRedelivery: what Box tries again is the same change.
 func TestSimulatedRedelivery(t *testing.T) {
 	s := newStage(t, boxsim.Options{}, nil)
-	if _, err := s.Create(t.Context(), s.address, "folder:1001"); err != nil {
+	if _, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.sim.Fault(boxsim.Fault{Operation: boxsim.Deliveries, Kind: boxsim.Duplicate}); err != nil {
@@ -106,15 +106,15 @@ func TestSimulatedLifeOfAWebhook(t *testing.T) {
 	if got := s.Wanted(); !slices.Equal(got, []string{"folder:1001"}) {
 		t.Fatalf("wanted %q", got)
 	}
-	old, err := s.Create(t.Context(), "https://old.example/b", "folder:1001")
+	old, err := s.Create(t.Context(), subscriptions.Order{Address: "https://old.example/b", Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := s.Create(t.Context(), s.address, "folder:1001")
+	made, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")})
 	if err != nil || made.ID != old.ID || made.Address != s.address || !made.Active {
 		t.Fatalf("taken over: %+v, %v", made, err)
 	}
-	other, err := s.Create(t.Context(), s.address, "file:"+boxsim.FileRoadmap)
+	other, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "file:" + boxsim.FileRoadmap, Secret: subscriptions.NewSecret("registration-hunter2")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,14 +139,14 @@ func TestSimulatedLifeOfAWebhook(t *testing.T) {
 	if _, err := s.Renew(t.Context(), made.ID); !errors.Is(err, subscriptions.ErrGone) {
 		t.Errorf("renew what is gone: %v", err)
 	}
-	if _, err := s.Create(t.Context(), s.address, "folder:1001"); err != nil {
+	if _, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")}); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestSimulatedSessionThatIsOver(t *testing.T) {
 	s := newStage(t, boxsim.Options{}, nil)
-	if _, err := s.Create(t.Context(), s.address, "folder:1001"); err != nil {
+	if _, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.sim.Deauthorize(""); err != nil {

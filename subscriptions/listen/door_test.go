@@ -32,6 +32,8 @@ func (d fakeDoor) Verify(x subscriptions.Delivery) (subscriptions.Reply, error) 
 	return d.verify(x)
 }
 
+func (fakeDoor) Origin(subscriptions.Delivery) subscriptions.Origin { return subscriptions.Origin{} }
+
 func (d fakeDoor) Translate(x subscriptions.Delivery) (events.Change, bool, error) {
 	if d.translate == nil {
 		return change(events.SubjectTag("42")), true, nil
@@ -60,6 +62,8 @@ type panicking struct{ first subscriptions.Door }
 func (d panicking) Verify(x subscriptions.Delivery) (subscriptions.Reply, error) {
 	return d.first.Verify(x)
 }
+
+func (panicking) Origin(subscriptions.Delivery) subscriptions.Origin { return subscriptions.Origin{} }
 
 func (panicking) Translate(x subscriptions.Delivery) (events.Change, bool, error) {
 	panic(fmt.Errorf("at %s", x.Body))

@@ -144,7 +144,12 @@ func (p *toy) List(ctx context.Context) ([]subscriptions.Subscription, error) {
 	return all, nil
 }
 
-func (p *toy) Create(ctx context.Context, to, want string) (subscriptions.Subscription, error) {
+func (p *toy) Terms() subscriptions.Terms { return subscriptions.Terms{Most: 10} }
+
+func (p *toy) Origin(subscriptions.Delivery) subscriptions.Origin { return subscriptions.Origin{} }
+
+func (p *toy) Create(ctx context.Context, o subscriptions.Order) (subscriptions.Subscription, error) {
+	to, want := o.Address, o.Want
 	made := subscriptions.Subscription{Want: want, Address: to, Active: true}
 	err := p.call(ctx, http.MethodPost, "/hooks", nil, map[string]string{"address": to}, &made)
 	return made, err

@@ -26,7 +26,7 @@ func subscribe(t testing.TB, s *stage) {
 	listed(t, r, nil)
 	var made []subscriptions.Subscription
 	for _, want := range wanted {
-		one, err := r.Create(t.Context(), address, want)
+		one, err := r.Create(t.Context(), subscriptions.Order{Address: address, Want: want, Secret: subscriptions.NewSecret("registration-hunter2")})
 		s.tell(one, err)
 		if err != nil {
 			t.Fatalf("create %s: %v", want, err)

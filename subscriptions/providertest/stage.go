@@ -186,7 +186,7 @@ func (s *stage) deliver(t testing.TB) (subscriptions.Delivery, events.Change) {
 	t.Helper()
 	if s.hook == "" {
 		registrar := s.registrar(t)
-		made, err := registrar.Create(t.Context(), address, registrar.Wanted()[0])
+		made, err := registrar.Create(t.Context(), subscriptions.Order{Address: address, Want: registrar.Wanted()[0], Secret: subscriptions.NewSecret("registration-hunter2")})
 		must(t, err)
 		s.hook = made.ID
 	}

@@ -43,6 +43,11 @@ func (m *memory) Put(ctx context.Context, key string, value []byte, revision uin
 	return ctx.Err()
 }
 
+// Keep keeps it for longer than any test runs.
+func (m *memory) Keep(ctx context.Context, key string, value []byte, revision uint64, _ time.Duration) error {
+	return m.Put(ctx, key, value, revision)
+}
+
 func (m *memory) Lock(_ context.Context, key string, _ time.Duration) (func(), error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -53,7 +53,10 @@ func (f *fake) List(context.Context) ([]subscriptions.Subscription, error) {
 
 func (f *fake) Wanted() []string { return []string{"account"} }
 
-func (f *fake) Create(_ context.Context, address, want string) (subscriptions.Subscription, error) {
+func (f *fake) Terms() subscriptions.Terms { return subscriptions.Terms{Most: 20} }
+
+func (f *fake) Create(_ context.Context, o subscriptions.Order) (subscriptions.Subscription, error) {
+	address, want := o.Address, o.Want
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.call("create"); err != nil {

@@ -277,7 +277,7 @@ func (k *Keeper) do(ctx context.Context, want string, a action) error {
 		}
 		k.lose(want)
 	}
-	sub, err := k.cfg.Registrar.Create(ctx, k.cfg.Address, want)
+	sub, err := k.cfg.Registrar.Create(ctx, subscriptions.Order{Address: k.cfg.Address, Want: want})
 	return k.settle(want, "created", sub, err)
 }
 

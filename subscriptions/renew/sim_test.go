@@ -164,7 +164,7 @@ func TestSimulatedWeeksPass(t *testing.T) {
 // The listener answers with errors until the vendor gives up on it.
 func TestSimulatedBlacklistingIsHealed(t *testing.T) {
 	s := newStage(t, sim.Options{Speed: 3600})
-	made, err := s.provider.Create(t.Context(), s.address, "account")
+	made, err := s.provider.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")})
 	if err != nil {
 		t.Fatal(err)
 	}

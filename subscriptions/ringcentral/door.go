@@ -2,6 +2,7 @@ package ringcentral
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/rescindhq/rescind/subscriptions"
 )
@@ -33,10 +34,10 @@ func (p *Provider) Verify(d subscriptions.Delivery) (subscriptions.Reply, error)
 	if given == "" && !handshake {
 		given = validation
 	}
-	if !handshake && !p.knows(given) {
+	if !handshake && !p.knows(given, d.Secrets) {
 		return subscriptions.Reply{}, fmt.Errorf("%w: wrong or no %s", subscriptions.ErrRefused, headerVerification)
 	}
-	if validation == "" || p.knows(validation) { // a secret is not echoed
+	if validation == "" || p.knows(validation, d.Secrets) { // a secret is not echoed
 		return subscriptions.Reply{}, nil
 	}
 	// Without a JSON content type the registration may fail with SUB-525.
@@ -46,10 +47,15 @@ func (p *Provider) Verify(d subscriptions.Delivery) (subscriptions.Reply, error)
 }
 
 // knows compares with every token, whichever fits, in constant time.
-func (p *Provider) knows(given string) bool {
+func (p *Provider) knows(given string, own []subscriptions.Secret) bool {
 	found := false
-	for _, t := range p.cfg.VerificationTokens {
+	for _, t := range slices.Concat(p.cfg.VerificationTokens, own) {
 		found = t.Equal(given) || found
 	}
 	return found
+}
+
+// Origin is the notification's subscription.
+func (p *Provider) Origin(d subscriptions.Delivery) subscriptions.Origin {
+	return subscriptions.Origin{}
 }

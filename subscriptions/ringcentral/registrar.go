@@ -50,6 +50,12 @@ const webHook = "WebHook"
 // wantAccount is the one subscription that there is to be.
 const wantAccount = "account"
 
+// Terms: the secret of a living subscription cannot be changed,
+// and no delivery is tried again.
+func (p *Provider) Terms() subscriptions.Terms {
+	return subscriptions.Terms{Most: 20, OwnSecret: true}
+}
+
 // Wanted is one: its filter covers the whole account.
 func (p *Provider) Wanted() []string { return []string{wantAccount} }
 
@@ -81,11 +87,13 @@ func (p *Provider) List(ctx context.Context) ([]subscriptions.Subscription, erro
 
 // Create registers the address for all extensions of the account. The vendor
 // shakes hands with it before it replies.
-func (p *Provider) Create(ctx context.Context, address, _ string) (subscriptions.Subscription, error) {
+func (p *Provider) Create(ctx context.Context, o subscriptions.Order) (subscriptions.Subscription, error) {
 	body := p.wanted()
-	body.DeliveryMode = &deliveryMode{
-		Transport: webHook, Address: address, Verification: p.cfg.VerificationTokens[0].Reveal(),
+	secret := o.Secret
+	if secret.Empty() {
+		secret = p.cfg.VerificationTokens[0]
 	}
+	body.DeliveryMode = &deliveryMode{Transport: webHook, Address: o.Address, Verification: secret.Reveal()}
 	s, err := p.register(ctx, client.Request{Op: opCreateSubscription, Path: "/subscription", Body: body})
 	if err != nil {
 		return subscriptions.Subscription{}, fmt.Errorf("create subscription: %w", err)

@@ -42,7 +42,7 @@ func TestCreateAndRenew(t *testing.T) {
 	}
 	w.vendor.on("POST /subscription", take)
 	w.vendor.on(renewAt, take)
-	created, err1 := w.Create(t.Context(), "https://a.example/x", "account")
+	created, err1 := w.Create(t.Context(), subscriptions.Order{Address: "https://a.example/x", Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")})
 	renewed, err2 := w.Renew(t.Context(), "sub-1")
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestRegistrarErrors(t *testing.T) {
 			w.vendor.says("POST /subscription", c.status, body)
 			w.vendor.says(renewAt, c.status, body)
 			w.vendor.says("DELETE /subscription/sub-1", c.status, body)
-			_, create := w.Create(t.Context(), "https://a.example/x", "account")
+			_, create := w.Create(t.Context(), subscriptions.Order{Address: "https://a.example/x", Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")})
 			_, renew := w.Renew(t.Context(), "sub-1")
 			for _, err := range []error{create, renew} {
 				if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {

@@ -196,7 +196,7 @@ func TestSimulatedLifeOfARegistration(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, sim.Options{Quirks: quirks}, false)
-			made, err := s.Create(t.Context(), s.address, "account")
+			made, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -235,7 +235,7 @@ func TestSimulatedHandshakeFails(t *testing.T) {
 	s := newStage(t, sim.Options{}, false)
 	deaf := httptest.NewServer(http.NotFoundHandler())
 	defer deaf.Close()
-	_, err := s.Create(t.Context(), deaf.URL, "account")
+	_, err := s.Create(t.Context(), subscriptions.Order{Address: deaf.URL, Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")})
 	if !errors.Is(err, subscriptions.ErrMisconfigured) || !strings.Contains(err.Error(), "SUB-52") {
 		t.Errorf("error %v", err)
 	}
