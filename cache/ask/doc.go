@@ -21,12 +21,31 @@
 // decision is true only if the state is granted; denied and unknown are told
 // apart by context.state; context.missing lists what is denied, and
 // context.reason says of what is denied or unknown why, where that is known.
-// context.message says why an answer is unknown. A missing entry is fetched, once, however many ask. context.feed
-// is doubtful where changes of the tenant cannot be shown to reach us: what is
-// fetched then is kept for a shorter time.
+// context.message says why an answer is unknown. A missing entry is fetched, once,
+// however many ask. context.feed is doubtful where changes of the tenant cannot be
+// shown to reach us: what is fetched then is kept for a shorter time.
 //
-// Errors of the call are 400, 401, 404, 405, 413; 503 means that the store is
-// away. Their body is a JSON string. X-Request-ID comes back unchanged.
+// # Tokens
+//
+// An application that has narrowed an access token for itself tells what it carries,
+// since only the reply that made it does; the provider may be left out here too.
+//
+//	POST /v1/tokens
+//	{"provider": "box", "tenant": "987", "subject": "42",
+//	 "reply": {…the reply of the token exchange, as it came…}}
+//
+//	{"resource": "token:…", "until": "…"}
+//
+// The resource is then asked for as any other of that subject's: its type is token,
+// its id what stands behind the colon, the first 32 hex digits of the SHA-256 of the
+// access token. That the token is the subject's is the application's word. The token
+// itself is not kept, logged or repeated. What was told of a token stands until then.
+//
+// # Errors
+//
+// Errors of the call are 400, also for a reply that cannot be used, 401, 404, 405,
+// 413; 503 means that the store is away. Their body is a JSON string that says why.
+// X-Request-ID comes back unchanged.
 //
 // It never answers true for what it could not find out.
 package ask

@@ -13,7 +13,7 @@ import (
 // The state of the feed is told with every decision, known or not, and decides
 // nothing.
 func TestTheFeedIsTold(t *testing.T) {
-	for _, state := range []events.FeedState{events.FeedAlive, events.FeedDoubtful, ""} {
+	for _, state := range []events.FeedState{events.FeedAlive, events.FeedDoubtful, events.FeedDead, ""} {
 		for _, trouble := range []error{nil, errors.New("away")} {
 			var asked []events.Home
 			b := open(t, func(c *ask.Config) {

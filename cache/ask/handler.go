@@ -49,7 +49,9 @@ type Config struct {
 	Feed func(events.Home) events.FeedState
 	// Delay, if set, says how late a change may come that only a poll finds; zero
 	// if there is none or it is not known. It must not wait.
-	Delay      func(events.Home) time.Duration
+	Delay func(events.Home) time.Duration
+	// Tokens takes what is told of tokens; nil: nobody takes it.
+	Tokens     TokenTaker
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
 }
@@ -67,7 +69,7 @@ func New(c Config) *Handler {
 	h := &Handler{
 		Config: c, token: sha256.Sum256([]byte(c.Token)),
 		asks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rescind_asks_total", Help: "Questions by outcome: granted, denied, unknown, refused, failed.",
+			Name: "rescind_asks_total", Help: "Questions by outcome: granted, denied, unknown, refused, failed; told is of tokens.",
 		}, []string{"outcome"}),
 		took: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "rescind_ask_seconds", Help: "Time to answer a question, a fetch included.",
@@ -96,8 +98,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if id := r.Header.Get("X-Request-ID"); id != "" {
 		w.Header().Set("X-Request-ID", id)
 	}
-	d, err := h.serve(r)
-	outcome := d.Context.State
+	answer, outcome, err := h.serve(r)
 	if err != nil {
 		var p problem
 		if !errors.As(err, &p) {
@@ -117,25 +118,39 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		reply(w, p.status, p.text)
 	} else {
-		reply(w, http.StatusOK, d)
+		reply(w, http.StatusOK, answer)
 	}
 	h.asks.WithLabelValues(outcome).Inc()
 	h.took.Observe(time.Since(start).Seconds())
 }
 
-func (h *Handler) serve(r *http.Request) (decision, error) {
+// serve gives the answer and the word for it.
+func (h *Handler) serve(r *http.Request) (answer any, outcome string, err error) {
 	if err := h.admit(r); err != nil {
-		return decision{}, err
+		return nil, "", err
 	}
-	q, err := read(r)
+	body, err := read(r)
 	if err != nil {
-		return decision{}, err
+		return nil, "", err
+	}
+	if r.URL.Path == TokensPath {
+		t, err := h.tell(r.Context(), body)
+		return t, outcomeTold, err
+	}
+	d, err := h.answer(r.Context(), body)
+	return d, d.Context.State, err
+}
+
+func (h *Handler) answer(ctx context.Context, body []byte) (decision, error) {
+	var q question
+	if err := json.Unmarshal(body, &q); err != nil {
+		return decision{}, bad("the body is not a question: %.200s", err) // it may quote a number, however long
 	}
 	ref, need, err := h.resolve(q)
 	if err != nil {
 		return decision{}, err
 	}
-	d, err := h.evaluate(r.Context(), ref, need)
+	d, err := h.evaluate(ctx, ref, need)
 	if h.Feed != nil {
 		d.Context.Feed = h.Feed(ref.Home)
 	}
@@ -146,8 +161,8 @@ func (h *Handler) serve(r *http.Request) (decision, error) {
 }
 
 func (h *Handler) admit(r *http.Request) error {
-	if r.URL.Path != Path {
-		return problem{http.StatusNotFound, "there is only " + Path}
+	if r.URL.Path != Path && r.URL.Path != TokensPath {
+		return problem{http.StatusNotFound, "there are only " + Path + " and " + TokensPath}
 	}
 	if h.Token != "" {
 		given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -157,7 +172,7 @@ func (h *Handler) admit(r *http.Request) error {
 		}
 	}
 	if r.Method != http.MethodPost {
-		return problem{http.StatusMethodNotAllowed, "questions are posted"}
+		return problem{http.StatusMethodNotAllowed, "questions and tokens are posted"}
 	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return bad("Content-Type must be application/json")
@@ -165,19 +180,15 @@ func (h *Handler) admit(r *http.Request) error {
 	return nil
 }
 
-func read(r *http.Request) (question, error) {
+func read(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
-		return question{}, bad("the body could not be read")
+		return nil, bad("the body could not be read")
 	}
 	if len(body) > maxBody {
-		return question{}, problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body exceeds %d bytes", maxBody)}
+		return nil, problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body exceeds %d bytes", maxBody)}
 	}
-	var q question
-	if err := json.Unmarshal(body, &q); err != nil {
-		return question{}, bad("the body is not a question: %.200s", err) // it may quote a number, however long
-	}
-	return q, nil
+	return body, nil
 }
 
 func (h *Handler) evaluate(ctx context.Context, ref events.Ref, need []cache.Grant) (decision, error) {
@@ -196,15 +207,18 @@ func (h *Handler) evaluate(ctx context.Context, ref events.Ref, need []cache.Gra
 	return decide(res, need), nil
 }
 
-// explain says in our words why nothing is known; own is true if the trouble
-// is not the provider's.
+// explain says in our words why nothing is known, or in those that the reader has
+// for who asks; own is true if the trouble is not the provider's.
 func explain(err error) (message string, own bool) {
 	var later interface{ RetryAt() time.Time }
+	var said interface{ Explain() string }
 	switch {
 	case errors.Is(err, refresh.ErrStore): // also if it let us wait too long
 		return "", true
 	case errors.As(err, &later):
 		return "the provider limits our rate, ask again after " + later.RetryAt().UTC().Format(time.RFC3339), false
+	case errors.As(err, &said):
+		return said.Explain(), false
 	case errors.Is(err, refresh.ErrNoReader):
 		return refresh.ErrNoReader.Error(), false
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

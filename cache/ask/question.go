@@ -81,10 +81,7 @@ func (h *Handler) resolve(q question) (events.Ref, []cache.Grant, error) {
 	}
 	props := q.Resource.Properties
 	ref := events.Ref{Subject: events.Subject(*q.Subject.ID)}
-	ref.Provider, ref.Tenant = events.Provider(props.Provider), events.Tenant(props.Tenant)
-	if ref.Provider == "" && len(h.Providers) == 1 {
-		ref.Provider = h.Providers[0]
-	}
+	ref.Provider, ref.Tenant = h.provider(props.Provider), events.Tenant(props.Tenant)
 	if ref.Provider == "" {
 		return events.Ref{}, nil, bad("resource.properties.provider is missing: there are %v", h.Providers)
 	}
@@ -108,6 +105,14 @@ func (h *Handler) resolve(q question) (events.Ref, []cache.Grant, error) {
 		return events.Ref{}, nil, bad("action.name: %d grants, the limit is %d", len(need), maxGrants)
 	}
 	return ref, need, nil
+}
+
+// provider is the one named, or the only one there is.
+func (h *Handler) provider(name string) events.Provider {
+	if name == "" && len(h.Providers) == 1 {
+		return h.Providers[0]
+	}
+	return events.Provider(name)
 }
 
 // decide judges an entry that was just read or fetched.

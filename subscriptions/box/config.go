@@ -264,6 +264,6 @@ func New(cfg Config, deps subscriptions.Deps) (*Provider, error) {
 	}
 	return &Provider{
 		cfg: cfg, home: cfg.Home(), client: c, turn: make(chan struct{}, 1),
-		hooks: hooks{seen: map[string]hook{}, dead: map[string]bool{}},
+		hooks: hooks{seen: map[string]hook{}},
 	}, nil
 }

@@ -40,6 +40,10 @@ func contractWorld(t testing.TB, w providertest.Wiring, as string) providertest.
 	if err != nil {
 		t.Fatal(err)
 	}
+	token, _, err := p.PutToken(t.Context(), boxsim.MemberUser, []byte(exchanged(`"1!hunter2"`, "3600", preview)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return providertest.World{
 		Provider: p, Close: s.Close, Calls: func() int { return total(s.AllCalls()) },
 		Ref:    ref(boxsim.MemberUser, file(boxsim.FileRoadmap)),
@@ -49,13 +53,14 @@ func contractWorld(t testing.TB, w providertest.Wiring, as string) providertest.
 			ref(boxsim.MemberUser, ""), ref(boxsim.AdminUser, ""), ref(boxsim.CoadminUser, ""),
 			ref(boxsim.ExternalUser, ""), ref(boxsim.ExternalUser, folder(boxsim.FolderProjects)),
 			ref(boxsim.EditorUser, folder(boxsim.FolderPlans)), ref(boxsim.ServiceUser, ""),
-			ref(boxsim.MemberUser, folder(boxsim.FolderPrivate)),
+			ref(boxsim.MemberUser, folder(boxsim.FolderPrivate)), ref(boxsim.MemberUser, token),
 		},
 		Unknown: []events.Ref{
 			ref("4711", ""), ref("4711", folder(boxsim.FolderPlans)), ref(boxsim.MemberUser, folder("4711")),
 			ref(boxsim.MemberUser, file(boxsim.FolderPlans)),
 		},
-		Misshapen: []events.Resource{"folder:x", "file:1/../2", "web_link:1", "folder:-1", "folder:1:2", "mural:1"},
+		Misshapen: []events.Resource{"folder:x", "file:1/../2", "web_link:1", "folder:-1", "folder:1:2", "mural:1",
+			"token:1"},
 		Trigger: func(n int) error {
 			return s.Share(boxsim.FileRoadmap, []string{"open", "company"}[n%2])
 		},

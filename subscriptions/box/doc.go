@@ -53,18 +53,47 @@
 // what the enterprise's admin authorised. It is taken down with each token and
 // stays with it, as Box's own does, until the next: a change with the tag app makes
 // that at once. A scope that needs one that is missing is left out. A refusal for
-// want of a scope is the app's fault and never taken for the subject's. A token
-// that an app has narrowed for itself (token exchange) cannot be read by anybody
-// else: the reply that made it is where its scopes stand.
+// want of a scope is the app's fault and never taken for the subject's.
+//
+// # Narrowed tokens
+//
+// What a token that an app has narrowed for itself (token exchange) carries stands
+// only in the reply that made it. The app hands that over, as it came and at once
+// ([Provider.PutToken]); the token itself is not kept. Its entry is that of the
+// user and token:<name>, the name being the first 32 hex digits of the token's
+// SHA-256. It covers scopes alone, of which each has the objects that it is for as
+// its width, folder:11,folder:30, or * for none; and ends with the token. It is a
+// snapshot: what was told of a token stands, whatever the app is granted later, and
+// a token that is revoked before its end reads as before: a change with the tag
+// token:<name> has its entry made again. Told again after its end, a token counts as
+// new. If nobody has told of it, or it is another user's, all is unknown. A user who
+// is inactive or gone is denied everything.
+//
+// The entry says nothing of permissions. What may be done with the token is an AND
+// of two entries, and of the width, in which the app looks for the item or a folder
+// that it lies in:
+//
+//	HMGET perm:v1:{box:987}:e:42:token%3A0f3c… _until _covers scope/item_download
+//	HMGET perm:v1:{box:987}:e:42:folder%3A30   _until _covers permission/can_download
 //
 // # Registration
 //
 // Each item of watch has one webhook, on the service account, with all triggers
 // that may change rights. Box allows one an item for an app and user: one that is
 // there already is taken over, whatever its address. So two installations with one
-// app must not watch the same item. Webhooks do not expire. One of which Box has told
-// this process that its session is over is listed as inactive, to be made anew. No token is ever
-// revoked, since that would delete the webhooks made with it.
+// app must not watch the same item, and one that is dead must be deleted before
+// another is made. Webhooks do not expire. One that lacks triggers serves the others:
+// those are told as disabled, and a renewal asks for them again. That Box has deleted
+// a webhook, or that its session is over, is told by deliveries alone
+// ([Provider.Origin]): in the list the latter looks alive. No token is ever revoked,
+// since that would delete the webhooks made with it.
+//
+// Box tries a delivery again for 2 hours, which may change: an hour is relied on, as
+// long as each try has a timestamp of its own, which Box implies and does not say.
+// The enterprise's events do not make up for what webhooks missed: they do not tell
+// of a rejected collaboration, are not said to tell of a file or folder that is
+// deleted for good, and of an item of another enterprise tell only what our users do.
+// All other triggers have their event.
 //
 // # Limits
 //

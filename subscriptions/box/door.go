@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -64,7 +65,13 @@ func signed(key subscriptions.Secret, body []byte, stamp, signature string) bool
 	return hmac.Equal([]byte(want), []byte(signature)) && !key.Empty()
 }
 
-// Origin is the webhook that sent it.
+// Origin is the webhook that sent it. It is over if Box says that it has deleted it,
+// or that the session it was made with is; then what follows tells nothing, and only
+// a new one helps.
 func (p *Provider) Origin(d subscriptions.Delivery) subscriptions.Origin {
-	return subscriptions.Origin{}
+	var n notice
+	if json.Unmarshal(d.Body, &n) != nil {
+		return subscriptions.Origin{}
+	}
+	return subscriptions.Origin{Subscription: n.sender(), Over: n.over()}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -233,6 +234,39 @@ process.stdin.on('data', d => all += d).on('end', () => console.log(JSON.stringi
 	}
 	if diff := cmp.Diff(theirs, ours); diff != "" {
 		t.Errorf("valid or not (-Box's verifier +ours):\n%s", diff)
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	p := open(t, testConfig())
+	for name, c := range map[string]struct {
+		text string
+		want subscriptions.Origin
+	}{
+		"a delivery": {body("FILE.LOCKED", wholeFile, `[]`), subscriptions.Origin{Subscription: "53"}},
+		"an id that is a number": {`{"trigger":"A","webhook":{"id":53}}`,
+			subscriptions.Origin{Subscription: "53"}},
+		"the whole webhook": {`{"trigger":"A","webhook":` + hookText("53", "11", "https://a.example") + `}`,
+			subscriptions.Origin{Subscription: "53"}},
+		"deleted": {body("WEBHOOK.DELETED", `null`, `{"reason":"auto_cleanup"}`),
+			subscriptions.Origin{Subscription: "53", Over: true}},
+		"without a session": {body("NO_ACTIVE_SESSION", `null`, `[]`),
+			subscriptions.Origin{Subscription: "53", Over: true}},
+		"deleted, but which":    {`{"trigger":"WEBHOOK.DELETED"}`, subscriptions.Origin{Over: true}},
+		"no webhook":            {`{"trigger":"A","webhook":null}`, subscriptions.Origin{}},
+		"a webhook that is not": {`{"trigger":"A","webhook":"53"}`, subscriptions.Origin{}},
+		"an id that is none": {`{"trigger":"A","webhook":{"id":"` + strings.Repeat("5", 9999) + `"}}`,
+			subscriptions.Origin{}},
+		"an id that is a list": {`{"trigger":"A","webhook":{"id":[53]}}`, subscriptions.Origin{}},
+		"no JSON":              {`{"trigger":`, subscriptions.Origin{}},
+		"nothing":              {``, subscriptions.Origin{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := p.Origin(subscriptions.Delivery{Home: home, Body: []byte(c.text)})
+			if got != c.want {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+		})
 	}
 }
 

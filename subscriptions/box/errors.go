@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/rescindhq/rescind/subscriptions"
 	"github.com/rescindhq/rescind/subscriptions/client"
@@ -26,6 +27,26 @@ type APIError struct {
 	Bearer bool
 	// RequestID is the vendor's box-request-id.
 	RequestID string
+
+	faults []fault
+}
+
+// fault is a parameter that a refusal names, and its reason.
+type fault struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+}
+
+// names says whether the refusal is for want of a right parameter of that name.
+func (e *APIError) names(parameter string) bool {
+	return slices.ContainsFunc(e.faults, func(f fault) bool { return f.Name == parameter })
+}
+
+// limits says whether the refusal speaks of a limit. How Box spells that is not
+// documented.
+func (e *APIError) limits() bool {
+	return strings.Contains(e.Code, "limit") ||
+		slices.ContainsFunc(e.faults, func(f fault) bool { return strings.Contains(f.Reason, "limit") })
 }
 
 // Error names the operation, the code, the remedy if one is known, and the
@@ -100,14 +121,33 @@ func refusal(op client.Op, status int, h http.Header, body []byte) error {
 		return e
 	}
 	var b struct {
-		Code  string `json:"code"`
-		OAuth string `json:"error"`
+		Code    string          `json:"code"`
+		OAuth   string          `json:"error"`
+		Context json.RawMessage `json:"context_info"`
 	}
 	_ = json.Unmarshal(body, &b) // what could be read of it is enough
 	if e.Code = client.Word(b.Code); e.Code == "" {
 		e.Code = client.Word(b.OAuth)
 	}
+	e.faults = faults(b.Context)
 	return e
+}
+
+// faults reads context_info, which may have any form.
+func faults(context json.RawMessage) []fault {
+	var c struct {
+		Errors []fault `json:"errors"`
+	}
+	if json.Unmarshal(context, &c) != nil {
+		return nil
+	}
+	return c.Errors
+}
+
+// refusedWith says whether err is a refusal of the vendor's own with that status.
+func refusedWith(err error, status int) bool {
+	var e *APIError
+	return errors.As(err, &e) && e.Status == status
 }
 
 // hasCode says whether err is a refusal of the vendor's own with one of the codes.

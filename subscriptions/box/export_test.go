@@ -15,3 +15,6 @@ func Concerned(name string) (whom string, listed bool) {
 	}
 	return string(eventReach(name)), n == 1
 }
+
+// TriggerConcerns says whom a delivery of a trigger concerns.
+func TriggerConcerns(name string) string { return string(triggerReach(name)) }

@@ -66,8 +66,11 @@ func (p *Provider) Read(ctx context.Context, ref events.Ref, s cache.Session) (c
 	return a, nil
 }
 
-// reading is how what a resource names is read.
-func (p *Provider) reading(ref events.Ref) (func(context.Context, cache.Session) (cache.Answer, error), error) {
+// reading is one way to read.
+type reading func(context.Context, cache.Session) (cache.Answer, error)
+
+// reading finds the way for what the resource names.
+func (p *Provider) reading(ref events.Ref) (reading, error) {
 	name, isToken, err := subscriptions.ParseToken(ref.Resource)
 	if err != nil {
 		return nil, err
@@ -205,8 +208,8 @@ func (p *Provider) readUser(ctx context.Context, b *client.Bearer, s events.Subj
 
 // account reads a user without its memberships.
 func (p *Provider) account(ctx context.Context, b *client.Bearer, s events.Subject) (u user, err error) {
-	r := client.Request{Op: opUser, Path: userPath(s), Query: url.Values{"fields": {"login,role,status,enterprise"}}}
-	err = p.client.Call(ctx, b, r, &u)
+	err = p.client.Call(ctx, b, client.Request{Op: opUser, Path: userPath(s),
+		Query: url.Values{"fields": {"login,role,status,enterprise"}}}, &u)
 	if err == nil && string(u.ID) != string(s) {
 		err = fmt.Errorf("box %s: %w: another user", opUser.Name, client.ErrMalformed)
 	}

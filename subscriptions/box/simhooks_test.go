@@ -2,7 +2,11 @@ package box_test
 
 import (
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +22,7 @@ func TestSimulatedWebhooks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, boxsim.Options{Quirks: q}, nil)
-			made, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")})
+			made, err := s.Create(t.Context(), order(s.address, "folder:1001"))
 			if err != nil || !made.Active || made.Want != "folder:1001" || made.Address != s.address {
 				t.Fatalf("%+v, %v", made, err)
 			}
@@ -55,7 +59,7 @@ func TestSimulatedWebhooks(t *testing.T) {
 // TestSimulatedKeysAreRotated one after the other, and nothing is refused.
 func TestSimulatedKeysAreRotated(t *testing.T) {
 	s := newStage(t, boxsim.Options{}, nil)
-	if _, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")}); err != nil {
+	if _, err := s.Create(t.Context(), order(s.address, "folder:1001")); err != nil {
 		t.Fatal(err)
 	}
 	for _, keys := range [][2]string{
@@ -85,7 +89,7 @@ func TestSimulatedKeysAreRotated(t *testing.T) {
 // TestSimulatedRedelivery: what Box tries again is the same change.
 func TestSimulatedRedelivery(t *testing.T) {
 	s := newStage(t, boxsim.Options{}, nil)
-	if _, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")}); err != nil {
+	if _, err := s.Create(t.Context(), order(s.address, "folder:1001")); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.sim.Fault(boxsim.Fault{Operation: boxsim.Deliveries, Kind: boxsim.Duplicate}); err != nil {
@@ -106,15 +110,15 @@ func TestSimulatedLifeOfAWebhook(t *testing.T) {
 	if got := s.Wanted(); !slices.Equal(got, []string{"folder:1001"}) {
 		t.Fatalf("wanted %q", got)
 	}
-	old, err := s.Create(t.Context(), subscriptions.Order{Address: "https://old.example/b", Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")})
+	old, err := s.Create(t.Context(), order("https://old.example/b", "folder:1001"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")})
+	made, err := s.Create(t.Context(), order(s.address, "folder:1001"))
 	if err != nil || made.ID != old.ID || made.Address != s.address || !made.Active {
 		t.Fatalf("taken over: %+v, %v", made, err)
 	}
-	other, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "file:" + boxsim.FileRoadmap, Secret: subscriptions.NewSecret("registration-hunter2")})
+	other, err := s.Create(t.Context(), order(s.address, "file:"+boxsim.FileRoadmap))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,14 +143,14 @@ func TestSimulatedLifeOfAWebhook(t *testing.T) {
 	if _, err := s.Renew(t.Context(), made.ID); !errors.Is(err, subscriptions.ErrGone) {
 		t.Errorf("renew what is gone: %v", err)
 	}
-	if _, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")}); err != nil {
+	if _, err := s.Create(t.Context(), order(s.address, "folder:1001")); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestSimulatedSessionThatIsOver(t *testing.T) {
 	s := newStage(t, boxsim.Options{}, nil)
-	if _, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "folder:1001", Secret: subscriptions.NewSecret("registration-hunter2")}); err != nil {
+	if _, err := s.Create(t.Context(), order(s.address, "folder:1001")); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.sim.Deauthorize(""); err != nil {
@@ -157,5 +161,120 @@ func TestSimulatedSessionThatIsOver(t *testing.T) {
 	}
 	if c := s.next(t, "tenant"); !slices.Equal(c.Reasons, []string{"NO_ACTIVE_SESSION"}) {
 		t.Errorf("%+v", c)
+	}
+}
+
+// origins listens as another listener would, and says who sent what came.
+func (s *stage) origins(t *testing.T) (address string, from chan subscriptions.Origin) {
+	t.Helper()
+	from = make(chan subscriptions.Origin, 64)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		d := subscriptions.Delivery{Home: home, Header: r.Header, Body: body, Received: time.Now()}
+		if _, refused := s.Verify(d); errors.Join(err, refused) != nil {
+			t.Errorf("delivery: %v, %v", err, refused)
+		}
+		from <- s.Origin(d)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, from
+}
+
+func came(t *testing.T, from chan subscriptions.Origin, want subscriptions.Origin) {
+	t.Helper()
+	select {
+	case got := <-from:
+		if got != want {
+			t.Fatalf("came from %+v, want %+v", got, want)
+		}
+	case <-time.After(limit):
+		t.Fatalf("nothing came, want %+v", want)
+	}
+}
+
+// TestSimulatedEndsOfAWebhook: what a delivery tells of them, and what the list does.
+func TestSimulatedEndsOfAWebhook(t *testing.T) {
+	for name, c := range map[string]struct {
+		end          func(*boxsim.Box, string) error
+		told, listed bool
+	}{
+		"deleted":              {(*boxsim.Box).DeleteWebhook, true, false},
+		"deleted in silence":   {(*boxsim.Box).LoseWebhook, false, false},
+		"its session is ended": {(*boxsim.Box).EndSession, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, boxsim.Options{Senders: 1}, nil)
+			address, from := s.origins(t)
+			lock := func(by string) {
+				t.Helper()
+				if err := s.sim.Lock(boxsim.FileRoadmap, by); err != nil {
+					t.Fatal(err)
+				}
+			}
+			create := func() string {
+				t.Helper()
+				made, err := s.Create(t.Context(), order(address, "folder:1001"))
+				if err != nil || made.Created.IsZero() || len(made.Filters) == 0 || len(made.Disabled) != 0 {
+					t.Fatalf("%+v, %v", made, err)
+				}
+				return made.ID
+			}
+			old := create()
+			lock(boxsim.OwnerUser)
+			came(t, from, subscriptions.Origin{Subscription: old})
+			if err := c.end(s.sim, old); err != nil {
+				t.Fatal(err)
+			}
+			lock("")
+			if c.told {
+				came(t, from, subscriptions.Origin{Subscription: old, Over: true})
+			}
+			list, err := s.List(t.Context())
+			if err != nil || (len(list) == 1) != c.listed {
+				t.Errorf("listed %+v, %v", list, err)
+			}
+			if _, err := s.Renew(t.Context(), old); errors.Is(err, subscriptions.ErrGone) == c.listed {
+				t.Errorf("renewed: %v", err)
+			}
+			if err := s.Delete(t.Context(), old); err != nil {
+				t.Fatal(err)
+			}
+			id := create()
+			lock(boxsim.OwnerUser)
+			came(t, from, subscriptions.Origin{Subscription: id})
+		})
+	}
+}
+
+// TestSimulatedRefusals of a webhook, each of its family.
+func TestSimulatedRefusals(t *testing.T) {
+	s := newStage(t, boxsim.Options{MaxWebhooks: 1}, nil)
+	refused := func(address, want string, is error, text string) {
+		t.Helper()
+		_, err := s.Create(t.Context(), order(address, want))
+		if !errors.Is(err, subscriptions.ErrMisconfigured) || !errors.Is(err, is) ||
+			!strings.Contains(err.Error(), text) {
+			t.Errorf("%s for %s: %v, want %v", address, want, err, is)
+		}
+	}
+	s.sim.SetUnreachable("self-signed.example")
+	refused("https://self-signed.example/x", "folder:1001", subscriptions.ErrUnreachable, "certificate")
+	refused("https://app.box.com/x", "folder:1001", subscriptions.ErrUnreachable, "box.com")
+	refused(s.address, "folder:4711", subscriptions.ErrMisconfigured, "shared with the service account")
+	if _, err := s.Create(t.Context(), order(s.address, "folder:1001")); err != nil {
+		t.Fatal(err)
+	}
+	refused(s.address, "file:"+boxsim.FileRoadmap, subscriptions.ErrFull, "remove")
+
+	if err := s.sim.Configure("", func(a *boxsim.App) { a.Scopes = []string{"root_readwrite"} }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.sim.Authorize(""); err != nil {
+		t.Fatal(err)
+	}
+	s.sim.EndTokens(boxsim.ServiceUser)
+	refused(s.address, "file:"+boxsim.FileRoadmap, subscriptions.ErrMisconfigured, "manage_webhook")
+	if _, err := s.List(t.Context()); !errors.Is(err, subscriptions.ErrMisconfigured) {
+		t.Errorf("list: %v", err)
 	}
 }

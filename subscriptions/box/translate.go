@@ -124,17 +124,25 @@ func (p *Provider) Translate(d subscriptions.Delivery) (events.Change, bool, err
 	return c, true, nil
 }
 
-// mourn takes down that a webhook is served no more.
+// mourn tells the operator that a webhook is served no more.
 func (p *Provider) mourn(n notice) {
-	if n.Trigger != triggerDeleted && n.Trigger != triggerSession {
-		return
+	if n.over() {
+		p.client.Log().Warn("webhook is not served any more", slog.String("trigger", n.Trigger),
+			slog.String("webhook", client.Word(n.sender())))
 	}
-	webhook := string(loose(n.Webhook).ID)
-	p.client.Log().Warn("webhook is not served any more", slog.String("trigger", n.Trigger),
-		slog.String("webhook", client.Word(webhook)))
-	if n.Trigger == triggerSession && events.CheckID(webhook) == nil {
-		p.hooks.bury(webhook)
+}
+
+func (n notice) over() bool { return n.Trigger == triggerDeleted || n.Trigger == triggerSession }
+
+// sender is the id of the webhook; empty if it is none.
+func (n notice) sender() string {
+	var webhook struct {
+		ID id `json:"id"`
 	}
+	if json.Unmarshal(n.Webhook, &webhook) != nil || events.CheckID(string(webhook.ID)) != nil {
+		return ""
+	}
+	return string(webhook.ID)
 }
 
 func (n notice) told() happening {

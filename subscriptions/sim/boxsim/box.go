@@ -27,7 +27,8 @@ type Options struct {
 
 	DeliveryTimeout time.Duration     // for an attempt, not divided by Speed; default 30 s
 	Senders         int               // deliveries at the same time; default 64. 1 keeps them in order
-	RequireHTTPS    bool              // refuse plain http addresses and ports other than 443
+	RequireHTTPS    bool              // refuse addresses that are plain http, not on port 443, not public
+	MaxWebhooks     int               // of one user with one app; default 1000
 	Transport       http.RoundTripper // carries deliveries; default one of its own
 	Log             *slog.Logger      // default: discard
 }
@@ -41,6 +42,7 @@ type Quirks struct {
 	ItemSource      bool // source of COLLABORATION.* is the item, instead of the collaboration
 	FullWebhook     bool // webhook in deliveries is the whole object, instead of id and type
 	EmptySignature  bool // without one key its header comes empty, instead of not at all
+	BareRefusals    bool // a refused webhook names nothing, instead of the parameter at fault
 	DeleteNotice    bool // DELETE of a webhook sends WEBHOOK.DELETED too, instead of nothing
 	LimitAsUser     bool // As-User calls count for the user, instead of for the caller
 	WriteOnly       bool // root_readwrite does not include reading
@@ -68,10 +70,12 @@ type Box struct {
 	jtis    map[string]bool // of JWTs that were used
 	windows map[string]*window
 	hooks   []*webhook // oldest first
-	events  stream
-	faults  []*Fault
-	calls   map[string]int
-	answers int // what is undecided between shapes takes turns by it
+	// unreachable hosts are refused in addresses.
+	unreachable []string
+	events      stream
+	faults      []*Fault
+	calls       map[string]int
+	answers     int // what is undecided between shapes takes turns by it
 }
 
 // New makes a simulated Box with one small enterprise. It starts nothing.
@@ -102,6 +106,7 @@ func (o Options) withDefaults() Options {
 	o.LogLag = max(0, cmp.Or(o.LogLag, time.Minute))
 	o.DeliveryTimeout = cmp.Or(o.DeliveryTimeout, 30*time.Second)
 	o.Senders = cmp.Or(o.Senders, 64)
+	o.MaxWebhooks = cmp.Or(o.MaxWebhooks, vendorHooks)
 	if o.Transport == nil {
 		o.Transport = &http.Transport{MaxIdleConnsPerHost: o.Senders, IdleConnTimeout: 10 * time.Second}
 	}
@@ -128,6 +133,7 @@ func (s *Box) routes() {
 	s.mux.HandleFunc("GET /sim/faults", s.showFaults)
 	s.mux.HandleFunc("POST /sim/faults", s.addFault)
 	s.mux.HandleFunc("DELETE /sim/faults", s.dropFaults)
+	s.mux.HandleFunc("DELETE /sim/webhooks/{id}", s.loseWebhook)
 }
 
 // operations lists the API.

@@ -60,3 +60,11 @@ func (s *Box) dropFaults(w http.ResponseWriter, _ *http.Request) {
 	s.ClearFaults()
 	w.WriteHeader(http.StatusNoContent)
 }
+
+func (s *Box) loseWebhook(w http.ResponseWriter, r *http.Request) {
+	if err := s.LoseWebhook(r.PathValue("id")); err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -75,7 +75,7 @@ func (s *Box) Trigger(name, by, item string, source, info map[string]any) error 
 	return nil
 }
 
-// notify makes a delivery. While the app is not authorized it says so, and nothing else.
+// notify makes a delivery. Without a session or while the app is not authorized, it says so and nothing else.
 func (s *Box) notify(x *webhook, trigger, by string, n notice) {
 	x.triggered = time.Now()
 	e := envelope{Type: "webhook_event", ID: uuid.NewString(), CreatedAt: stamp(x.triggered), Trigger: trigger,
@@ -84,7 +84,7 @@ func (s *Box) notify(x *webhook, trigger, by string, n notice) {
 	if s.quirks.FullWebhook {
 		e.Webhook = s.webhook(x)
 	}
-	if !s.apps[x.client].authorized && trigger != "WEBHOOK.DELETED" {
+	if (x.over || !s.apps[x.client].authorized) && trigger != "WEBHOOK.DELETED" {
 		e.Trigger, e.CreatedBy, e.Source, e.Info = "NO_ACTIVE_SESSION", nil, nil, nil
 	}
 	if e.Info == nil {

@@ -51,6 +51,7 @@
 //	POST   /sim/faults  adds one: {"operation": "get_folders_id", "kind": "delay", "delay": "2s", "count": 3}.
 //	                    Kinds and fields: [Fault]. 204, or 400 with the reason as text
 //	DELETE /sim/faults  ends all. 204
+//	DELETE /sim/webhooks/{id}  deletes a webhook, and tells nobody. 204, or 404
 //
 // # Sources
 //
@@ -67,17 +68,18 @@
 // source of COLLABORATION triggers [Okta's Box connector], body of WEBHOOK.DELETED and NO_ACTIVE_SESSION
 // (the latter only has type, id, time and webhook), 10 minutes between retries [12 in 2 hours], a new
 // timestamp for each, no retries for a deleted webhook, all four signature headers absent without keys, a
-// deleted user's deliveries signed with unknown keys ["starts failing validation"], FOLDER.MOVED told to
-// the old parents too, nothing told to webhooks inside a trashed folder. Webhooks: refusals of root folder,
-// unknown triggers, bad addresses and the 1001st as 400, code and text of the 409; only revoking, not
-// expiry, ends the tokens that a webhook hangs on. Rights: which field of permissions an action maps to,
-// annotations going with comments; the highest role wins by its place in the list; user status and foreign
-// locks take rights away; scopes do not change permissions, and any base_, item_ or annotation_ scope reads
-// items; enterprise_content sees all as a viewer; nobody gives a role above the own one. Events: sources of
-// group, group admin, token and app authorization events, GROUP_ADD_ITEM beside COLLABORATION_INVITE, no
-// event for creating a folder, deleting for good, rejecting; any name is accepted as a filter. OAuth:
-// tokens end with deactivation and deauthorization, codes of refused exchanges, the 401 of a missing scope
-// [description of the endpoint], revoking an unknown token is 200. API: As-User refused with 403, users of
-// the enterprise accept invitations at once, role "user" of a service account, 400 codes of duplicate
-// collaborations and of a user who owns content, a fixed window of a minute for the rate limit.
+// deleted user's deliveries signed with unknown keys ["starts failing validation"], FOLDER.MOVED told to the
+// old parents too, nothing told to webhooks inside a trashed folder. Webhooks: refusals of root folder,
+// unknown triggers, bad addresses and the 1001st as 400, and what these name, code and text of the 409, an
+// address being checked only when it is given, no change of a webhook bringing its session back; only
+// revoking, not expiry, ends the tokens that a webhook hangs on. Rights: which field of permissions an
+// action maps to, annotations going with comments; the highest role wins by its place in the list; user
+// status and foreign locks take rights away; scopes do not change permissions, and any base_, item_ or
+// annotation_ scope reads items; enterprise_content sees all as a viewer; nobody gives a role above the own
+// one. Events: sources of group, group admin, token and app authorization events, GROUP_ADD_ITEM beside
+// COLLABORATION_INVITE, no event for creating a folder, deleting for good, rejecting; any name is accepted
+// as a filter. OAuth: tokens end with deactivation and deauthorization, codes of refused exchanges, the 401
+// of a missing scope [description of the endpoint], revoking an unknown token is 200. API: As-User refused
+// with 403, users of the enterprise accept invitations at once, role "user" of a service account, 400 codes
+// of duplicate collaborations and of a user who owns content, a fixed window of a minute for the rate limit.
 package boxsim

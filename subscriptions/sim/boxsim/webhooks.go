@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -11,7 +12,7 @@ import (
 )
 
 const (
-	maxHooks     = 1000                // of one user with one app
+	vendorHooks  = 1000                // of one user with one app
 	idleLife     = 30 * 24 * time.Hour // without a success, before a webhook is cleaned up,
 	idleTriggers = 14 * 24 * time.Hour // if it was triggered so long after the last one
 )
@@ -26,6 +27,7 @@ type webhook struct {
 	held                      *delivery
 	delivered, failed         int
 	gone                      bool
+	over                      bool // its session
 }
 
 // Webhook is what the simulator knows of one.
@@ -48,14 +50,36 @@ func (s *Box) Webhooks() []Webhook {
 
 // DeleteWebhook deletes a webhook as the vendor does by itself, with WEBHOOK.DELETED to its address.
 func (s *Box) DeleteWebhook(id string) error {
+	return s.onWebhook(id, func(x *webhook) { s.dropHook(x, true) })
+}
+
+// LoseWebhook deletes a webhook, and tells nobody.
+func (s *Box) LoseWebhook(id string) error {
+	return s.onWebhook(id, func(x *webhook) { s.dropHook(x, false) })
+}
+
+// EndSession ends the session that a webhook was made with: from now on it delivers NO_ACTIVE_SESSION, until
+// it is deleted.
+func (s *Box) EndSession(id string) error {
+	return s.onWebhook(id, func(x *webhook) { x.over = true })
+}
+
+func (s *Box) onWebhook(id string, do func(*webhook)) error {
 	defer s.lock()()
 	for _, x := range s.hooks {
 		if x.id == id {
-			s.dropHook(x, true)
+			do(x)
 			return nil
 		}
 	}
 	return fmt.Errorf("webhook %q: %w", id, ErrUnknown)
+}
+
+// SetUnreachable has addresses at these hosts refused from now on, and at no others but those that always
+// are: so it is with a certificate of no known authority. Webhooks that are there stay.
+func (s *Box) SetUnreachable(hosts ...string) {
+	defer s.lock()()
+	s.unreachable = slices.Clone(hosts)
 }
 
 // dropHook ends a webhook; its retries are dropped. Told, it gets a last delivery.
@@ -148,8 +172,8 @@ func (c *call) createWebhook() (any, error) {
 	if body.Target == nil || body.Address == nil || body.Triggers == nil {
 		return nil, errParameter("target", "target, address and triggers are required")
 	}
-	if len(c.mine()) >= maxHooks {
-		return nil, errParameter("webhook", "This user and application have 1000 webhooks")
+	if most := c.s.opts.MaxWebhooks; len(c.mine()) >= most {
+		return nil, c.refuseHook("webhook", "limit_exceeded", fmt.Sprint("There are ", most, " webhooks"))
 	}
 	now := time.Now()
 	x := &webhook{client: c.token.client, user: c.me.ID, created: now, succeeded: now}
@@ -177,6 +201,15 @@ func (c *call) updateWebhook() (any, error) {
 	return c.s.webhook(x), nil
 }
 
+// refuseHook is a 400. What it names is a guess, so a quirk has it name nothing.
+func (c *call) refuseHook(name, reason, message string) error {
+	e := refuse(http.StatusBadRequest, "bad_request", "Bad Request")
+	if !c.quirks.BareRefusals {
+		e.context = obj{"errors": []obj{{"reason": reason, "name": name, "message": message}}}
+	}
+	return e
+}
+
 // fill checks what the body names, and only then writes it.
 func (c *call) fill(x *webhook, body webhookBody) error {
 	target, address, triggers := x.target, cmp.Or(body.Address, &x.address), cmp.Or(body.Triggers, &x.triggers)
@@ -188,15 +221,15 @@ func (c *call) fill(x *webhook, body webhookBody) error {
 	}
 	kind, _ := target["type"].(string)
 	if len(*triggers) == 0 {
-		return errParameter("triggers", "triggers are required")
+		return c.refuseHook("triggers", "invalid_parameter", "triggers are required")
 	}
 	for _, t := range *triggers {
 		if !triggerable(kind, t) {
-			return errParameter("triggers", "Invalid trigger '"+t+"' for a "+kind)
+			return c.refuseHook("triggers", "invalid_parameter", "Invalid trigger '"+t+"' for a "+kind)
 		}
 	}
-	if !c.reachable(*address) {
-		return errParameter("address", "Invalid address")
+	if body.Address != nil && !c.reachable(*address) {
+		return c.refuseHook("address", "invalid_parameter", "Invalid address")
 	}
 	x.target, x.address, x.triggers = target, *address, slices.Clone(*triggers)
 	return nil
@@ -205,7 +238,7 @@ func (c *call) fill(x *webhook, body webhookBody) error {
 // checkTarget refuses the root, what the caller does not see, and what has a webhook already.
 func (c *call) checkTarget(x *webhook, kind, id string) error {
 	if kind != "file" && kind != "folder" || id == rootID {
-		return errParameter("target", "Invalid target")
+		return c.refuseHook("target", "invalid_parameter", "Invalid target")
 	}
 	if _, err := c.find(c.s.world, kind, id); err != nil {
 		return err
@@ -218,17 +251,28 @@ func (c *call) checkTarget(x *webhook, kind, id string) error {
 	return nil
 }
 
-// reachable tells whether an address will do. Whether it is public, and whom its certificate names, is not
-// looked at.
+// reachable tells whether an address will do. Nothing is looked up and no certificate is looked at: see
+// SetUnreachable.
 func (c *call) reachable(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return false
 	}
-	if u.Hostname() == "box.com" || strings.HasSuffix(u.Hostname(), ".box.com") {
+	host := strings.ToLower(u.Hostname())
+	if host == "box.com" || strings.HasSuffix(host, ".box.com") || slices.Contains(c.s.unreachable, host) {
 		return false
 	}
-	return !c.s.opts.RequireHTTPS || u.Scheme == "https" && (u.Port() == "" || u.Port() == "443")
+	return !c.s.opts.RequireHTTPS ||
+		u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") && public(host)
+}
+
+// public tells whether a host may be reached from outside, as far as its name tells.
+func public(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return host != "localhost" && strings.Contains(host, ".")
+	}
+	return ip.IsGlobalUnicast() && !ip.IsPrivate()
 }
 
 // known are the triggers by what they can be asked for, as the vendor's guide and its description list them.
