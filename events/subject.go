@@ -1,9 +1,13 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
+
+// ErrNobody says that nobody takes orders for a home now.
+var ErrNobody = errors.New("nobody keeps it now")
 
 // The first tokens of the subjects.
 const (
@@ -11,14 +15,17 @@ const (
 	refreshPrefix = "perm.refresh."
 	delayPrefix   = "perm.schedule."
 	deadPrefix    = "perm.dead."
+	keeperPrefix  = "perm.keeper."
 )
 
-// Subject patterns that streams and consumers bind to.
+// Subject patterns that streams and consumers bind to; no stream holds what is
+// said to keepers.
 const (
 	AllChanges   = changePrefix + ">"
 	AllRefreshes = refreshPrefix + ">"
 	AllDelayed   = delayPrefix + ">"
 	AllDead      = deadPrefix + ">"
+	AllKeepers   = keeperPrefix + ">"
 )
 
 // ChangeSubject is where the changes of one tenant are published.
@@ -33,9 +40,17 @@ func DelaySubject(r Ref) string { return delayPrefix + refTokens(r) }
 // DeadSubject is where messages of one tenant go that could not be handled.
 func DeadSubject(h Home) string { return deadPrefix + homeTokens(h) }
 
+// KeeperSubject is where whoever keeps a tenant's subscriptions takes orders.
+func KeeperSubject(h Home) string { return keeperPrefix + homeTokens(h) }
+
+// ParseKeeperSubject is the inverse of [KeeperSubject].
+func ParseKeeperSubject(s string) (Home, error) { return parseHome(s, keeperPrefix) }
+
 // ParseChangeSubject is the inverse of [ChangeSubject].
-func ParseChangeSubject(s string) (Home, error) {
-	ids, err := tokens(s, changePrefix, 2, 2)
+func ParseChangeSubject(s string) (Home, error) { return parseHome(s, changePrefix) }
+
+func parseHome(s, prefix string) (Home, error) {
+	ids, err := tokens(s, prefix, 2, 2)
 	if err != nil {
 		return Home{}, err
 	}

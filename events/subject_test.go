@@ -26,6 +26,10 @@ func TestSubjectsOfNastyIDsComeBack(t *testing.T) {
 		if back, err := events.ParseChangeSubject(s); err != nil || back != h || !tokenSafe(s) {
 			t.Errorf("%q: subject %q comes back as %+v, %v", id, s, back, err)
 		}
+		s = events.KeeperSubject(h)
+		if back, err := events.ParseKeeperSubject(s); err != nil || back != h || !tokenSafe(s) {
+			t.Errorf("%q: subject %q comes back as %+v, %v", id, s, back, err)
+		}
 		for _, r := range []events.Ref{
 			{Home: h, Subject: events.Subject(id)},
 			{Home: h, Subject: events.Subject(id), Resource: events.Resource(id)},
@@ -49,6 +53,7 @@ func TestSubjectNamesStay(t *testing.T) {
 	for _, s := range []string{
 		events.AllChanges, events.AllRefreshes, events.AllDelayed, events.AllDead, events.ChangeSubject(r.Home),
 		events.RefreshSubject(r), events.DelaySubject(r), events.DeadSubject(r.Home),
+		events.AllKeepers, events.KeeperSubject(r.Home),
 	} {
 		fmt.Fprintln(&b, s)
 	}
@@ -66,6 +71,14 @@ func TestParseSubjectRefuses(t *testing.T) {
 	} {
 		if h, err := events.ParseChangeSubject(s); err == nil {
 			t.Errorf("ParseChangeSubject(%q) = %v", s, h)
+		}
+	}
+	for _, s := range []string{
+		"", "perm.keeper.", "perm.keeper.a", "perm.keeper.a.b.c", "perm.keeper.a.", "perm.change.a.b",
+		"perm.keeper.a.%2e", "perm.keeper.a.%FF",
+	} {
+		if h, err := events.ParseKeeperSubject(s); err == nil {
+			t.Errorf("ParseKeeperSubject(%q) = %v", s, h)
 		}
 	}
 	for _, s := range []string{

@@ -41,6 +41,8 @@ type Ledger struct {
 	Delivered time.Time `json:"delivered,omitzero"`
 	// Died is since when it is known not to live; zero if it is not.
 	Died time.Time `json:"died,omitzero"`
+	// Paused is since when the registrations are taken down on an operator's order.
+	Paused time.Time `json:"paused,omitzero"`
 	// Problem is why something wanted cannot be had, for people; Fault says of which
 	// kind it is. Empty if there is none.
 	Problem string `json:"problem,omitempty"`
@@ -66,6 +68,8 @@ type Entry struct {
 	// Active and Status are the provider's words when it was last asked.
 	Active bool   `json:"active"`
 	Status string `json:"status,omitempty"`
+	// Over: a delivery said that it is the last; the provider may list it still.
+	Over bool `json:"over,omitempty"`
 	// Filters and Disabled are those of [Subscription].
 	Filters  []string `json:"filters,omitempty"`
 	Disabled []string `json:"disabled,omitempty"`

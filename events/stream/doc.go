@@ -6,12 +6,16 @@
 //	CHANGES  every change, file, 7 days, ids remembered for 10 minutes
 //	REFRESH  the queue of refreshes, memory, one pending per entry
 //	DEAD     what could not be handled and why, file, 30 days
-//	RESCIND  a key-value bucket of sealed secrets and locks, file
+//	RESCIND  a key-value bucket of sealed secrets, locks, leases and ledgers, file
 //
 // [Feeds] and [Proofs] create what they need, and do without it while it is
 // not to be had:
 //
-//	FEEDS    a key-value bucket of each feed's last proof of life, memory, 1 day
+//	FEEDS    a key-value bucket of each feed's last proof of life and last death,
+//	         memory, 1 day
+//
+// [Calls] are stored nowhere: over core NATS a request or message goes to whoever
+// serves that home, and the answer to the inbox of who asked.
 //
 // # What it promises
 //
@@ -31,7 +35,9 @@
 // dedupe spares work and nothing depends on it. A refresh may be lost, with the
 // server that held it in memory or with the worker that took it; what is lost
 // is a head start, since the next reader asks for itself. A lock may end before
-// its holder does; writes are guarded by revisions, not by locks.
+// its holder does; writes are guarded by revisions, not by locks. What is told to
+// a keeper may be lost; what is asked of one may have been done though no answer
+// came in time.
 //
 // # One message, one change
 //

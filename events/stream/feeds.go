@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,9 +17,10 @@ import (
 	"github.com/rescindhq/rescind/events"
 )
 
-// FeedBucket is the key-value bucket of proofs of life, one key for a home and kind. It
-// is in memory, as hints are: a proof costs no write to a disk, and what a
-// restart of the server takes along reads as doubtful.
+// FeedBucket is the key-value bucket of proofs of life, one key for a home and kind,
+// and of deaths, one more: neither can hide the other, whoever writes last, and who
+// knows of no deaths keeps the proof. It is in memory, as hints are: a proof costs
+// no write to a disk, and what a restart of the server takes along reads as doubtful.
 const FeedBucket = "FEEDS"
 
 const (
@@ -63,13 +65,15 @@ type FeedOptions struct {
 
 // Feeds knows which feeds are alive. It is a [prometheus.Collector] of
 //
-//	rescind_feed_alive{provider,kind}      how many tenants' feeds are alive
-//	rescind_tail_delay_seconds{provider}   how late a poll may tell of a change that nothing else
-//	                                       tells of, the longest of all tenants
+//	rescind_feed_alive{provider,kind}         how many tenants' feeds are alive
+//	rescind_feed_state{provider,kind,state}   how many are in each state, none included
+//	rescind_tail_delay_seconds{provider}      how late a poll may tell of a change that nothing
+//	                                          else tells of, the longest of all tenants
 type Feeds struct {
 	s     *Stream
 	o     FeedOptions
 	alive *prometheus.Desc
+	state *prometheus.Desc
 	delay *prometheus.Desc
 	every time.Duration               // a watch is made anew
 	told  map[feedID]events.FeedState // of Run alone
@@ -78,10 +82,13 @@ type Feeds struct {
 	proofs map[feedID]proven // has a key for every feed
 }
 
-// proven is a proof of life as it was heard.
+// proven is what was heard of a feed: its last proof of life, and its last death.
 type proven struct {
 	at    time.Time
 	delay time.Duration
+	died  time.Time
+	cause string
+	until time.Time // the server keeps the death
 }
 
 // Feeds makes no call and starts nothing: until [Feeds.Run] has heard of them,
@@ -97,6 +104,8 @@ func (s *Stream) Feeds(o FeedOptions) *Feeds {
 		s: s, o: o, proofs: map[feedID]proven{}, told: map[feedID]events.FeedState{}, every: time.Hour,
 		alive: prometheus.NewDesc("rescind_feed_alive", "Feeds shown to be alive, one of a kind for each tenant.",
 			[]string{"provider", "kind"}, nil),
+		state: prometheus.NewDesc("rescind_feed_state", "Feeds in each state, one of a kind for each tenant.",
+			[]string{"provider", "kind", "state"}, nil),
 		delay: prometheus.NewDesc("rescind_tail_delay_seconds",
 			"How late a poll may tell of a change that nothing else tells of, the longest of all tenants.",
 			[]string{"provider"}, nil),
@@ -108,26 +117,32 @@ func (s *Stream) Feeds(o FeedOptions) *Feeds {
 	return f
 }
 
-// Health is the state of a home: alive if all its feeds are, with the proof that
-// ends first, zero if one has none. It is answered from memory: whatever keeps
-// the proofs away, they grow old, and a feed is doubtful once its proof is older
-// than its bound. A home without feeds is doubtful.
+// states are those of a feed, the worst at the end.
+func states() []events.FeedState {
+	return []events.FeedState{events.FeedAlive, events.FeedDoubtful, events.FeedDead}
+}
+
+func worse(a, b events.FeedState) bool { return slices.Index(states(), a) > slices.Index(states(), b) }
+
+// Health is the state of the worst of a home's feeds: dead, then doubtful, then
+// alive; with the proof of that one, of several the proof that ends first, zero if
+// one has none. It is answered from memory: whatever keeps the proofs away, they
+// grow old, and a feed is doubtful once its proof is older than its bound. One that
+// is dead stays so until a later proof, or until its death was not told again for a
+// day. A home without feeds is doubtful.
 func (f *Feeds) Health(h events.Home) (state events.FeedState, proof time.Time) {
-	state = events.FeedDoubtful
 	var ends time.Time
 	for _, one := range f.o.Feeds {
 		if one.Home != h {
 			continue
 		}
 		s, at := f.health(one)
-		if s != events.FeedAlive {
-			return s, at
-		}
-		if end := at.Add(one.Bound); ends.IsZero() || end.Before(ends) {
+		end := at.Add(one.Bound)
+		if state == "" || worse(s, state) || s == state && end.Before(ends) {
 			state, proof, ends = s, at, end
 		}
 	}
-	return state, proof
+	return cmp.Or(state, events.FeedDoubtful), proof
 }
 
 // Delay is how late a change of a home may come that only a poll finds, as who
@@ -140,18 +155,23 @@ func (f *Feeds) Delay(h events.Home) time.Duration {
 		if state, _ := f.health(one); state != events.FeedAlive {
 			return 0 // what was promised does not hold
 		}
-		f.mu.RLock()
-		defer f.mu.RUnlock()
-		return f.proofs[one.id()].delay
+		return f.known(one.id()).delay
 	}
 	return 0
 }
 
 func (f *Feeds) health(one Followed) (events.FeedState, time.Time) {
+	known, now := f.known(one.id()), f.o.Now()
+	if now.After(known.until) {
+		known.died = time.Time{}
+	}
+	return events.Feed{Proof: known.at, Died: known.died}.State(now, one.Bound), known.at
+}
+
+func (f *Feeds) known(id feedID) proven {
 	f.mu.RLock()
-	proof := f.proofs[one.id()].at
-	f.mu.RUnlock()
-	return events.Feed{Proof: proof}.State(f.o.Now(), one.Bound), proof
+	defer f.mu.RUnlock()
+	return f.proofs[id]
 }
 
 // Run follows the proofs until ctx ends, then returns nil.
@@ -165,7 +185,9 @@ func (f *Feeds) Run(ctx context.Context) error {
 			f.o.Log.WarnContext(ctx, "proofs of life cannot be read", "error", err)
 		}
 		trouble = err != nil
-		f.tell(ctx)
+		for _, one := range f.o.Feeds {
+			f.tell(ctx, one)
+		}
 		if trouble && !pause(ctx, feedPause) {
 			return nil
 		}
@@ -194,7 +216,7 @@ func (f *Feeds) watch(ctx context.Context, d time.Duration) error {
 				return fmt.Errorf("watch bucket %s: %w", FeedBucket, errWatchEnded)
 			}
 			if e != nil { // which says that these were the last ones known
-				f.note(e)
+				f.note(ctx, e)
 			}
 		}
 	}
@@ -217,24 +239,54 @@ func stopWatch(w jetstream.KeyWatcher) {
 	}
 }
 
-// note takes a proof over if it is later than the one known. It is no younger
-// than the server's copy, nor than this moment, whatever the writer's clock is.
-func (f *Feeds) note(e jetstream.KeyValueEntry) {
+// note takes a statement over if it is later than the one known of its sort, and
+// tells at once of what has died or lives again.
+func (f *Feeds) note(ctx context.Context, e jetstream.KeyValueEntry) {
 	feed, err := events.DecodeFeed(e.Value())
 	if err != nil {
 		f.o.Log.Debug("proof of life", "key", e.Key(), "error", err)
 		return
 	}
-	at, now := feed.Proof, f.o.Now()
-	if e.Created().Before(at) {
-		at = e.Created()
+	if !f.take(feed, e.Created()) {
+		return
 	}
-	at = now.Add(-max(0, now.Sub(at))) // with the monotonic clock of this process
+	is := func(one Followed) bool { return one.id() == idOf(feed) }
+	if i := slices.IndexFunc(f.o.Feeds, is); i >= 0 {
+		f.tell(ctx, f.o.Feeds[i])
+	}
+}
+
+// take says whether the feed has died, be it alive again.
+func (f *Feeds) take(feed events.Feed, created time.Time) (turned bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if known, ours := f.proofs[idOf(feed)]; ours && at.After(known.at) {
-		f.proofs[idOf(feed)] = proven{at, delayOf(feed)}
+	known, ours := f.proofs[idOf(feed)]
+	died := !feed.Died.IsZero()
+	at := f.heard(feed, created)
+	switch {
+	case !ours:
+		return false
+	case died && !at.Round(0).Before(known.died.Round(0)):
+		known.died, known.cause, known.until = at, feed.Cause, created.Add(feedTTL)
+	case !died && at.After(known.at):
+		known.at, known.delay = at, delayOf(feed)
 	}
+	f.proofs[idOf(feed)] = known
+	return !known.died.IsZero()
+}
+
+// heard is when a statement was made, with the monotonic clock of this process: it
+// is no younger than the server's copy, nor than this moment, whatever the writer's
+// clock is.
+func (f *Feeds) heard(feed events.Feed, created time.Time) time.Time {
+	at, now := feed.Proof, f.o.Now()
+	if !feed.Died.IsZero() {
+		at = feed.Died
+	}
+	if created.Before(at) {
+		at = created
+	}
+	return now.Add(-max(0, now.Sub(at)))
 }
 
 // maxDelay is the longest delay that is told.
@@ -244,42 +296,51 @@ func delayOf(f events.Feed) time.Duration {
 	return time.Duration(min(max(f.DelayMS, 0), maxDelay.Milliseconds())) * time.Millisecond
 }
 
-// tell logs what has changed.
-func (f *Feeds) tell(ctx context.Context) {
-	for _, one := range f.o.Feeds {
-		state, proof := f.health(one)
-		if f.told[one.id()] == state {
-			continue
-		}
-		f.told[one.id()] = state
-		level := slog.LevelInfo
-		if state != events.FeedAlive {
-			level = slog.LevelWarn
-		}
-		f.o.Log.Log(ctx, level, "feed", "provider", one.Provider, "tenant", one.Tenant, "kind", one.Kind,
-			"state", state, "proof", proof)
+// tell logs a state that is new.
+func (f *Feeds) tell(ctx context.Context, one Followed) {
+	state, proof := f.health(one)
+	if f.told[one.id()] == state {
+		return
 	}
+	f.told[one.id()] = state
+	args := []any{"provider", one.Provider, "tenant", one.Tenant, "kind", one.Kind, "state", state, "proof", proof}
+	level := slog.LevelInfo
+	if state != events.FeedAlive {
+		level = slog.LevelWarn
+	}
+	if state == events.FeedDead {
+		known := f.known(one.id())
+		args = append(args, "died", known.died, "cause", known.cause)
+	}
+	f.o.Log.Log(ctx, level, "feed", args...)
 }
 
 // Describe is for the registry.
 func (f *Feeds) Describe(descs chan<- *prometheus.Desc) {
 	descs <- f.alive
+	descs <- f.state
 	descs <- f.delay
 }
 
 // Collect is for the registry.
 func (f *Feeds) Collect(metrics chan<- prometheus.Metric) {
 	type group struct{ provider, kind string }
-	alive := map[group]int{}
+	in := map[group]map[events.FeedState]int{}
 	for _, one := range f.o.Feeds {
 		g := group{string(one.Provider), string(one.Kind)}
-		alive[g] += 0
-		if state, _ := f.health(one); state == events.FeedAlive {
-			alive[g]++
+		if in[g] == nil {
+			in[g] = map[events.FeedState]int{}
 		}
+		state, _ := f.health(one)
+		in[g][state]++
 	}
-	for g, n := range alive {
-		metrics <- prometheus.MustNewConstMetric(f.alive, prometheus.GaugeValue, float64(n), g.provider, g.kind)
+	for g, n := range in {
+		alive := float64(n[events.FeedAlive])
+		metrics <- prometheus.MustNewConstMetric(f.alive, prometheus.GaugeValue, alive, g.provider, g.kind)
+		for _, s := range states() {
+			metrics <- prometheus.MustNewConstMetric(f.state, prometheus.GaugeValue, float64(n[s]), g.provider, g.kind,
+				string(s))
+		}
 	}
 	longest := map[events.Provider]time.Duration{}
 	for _, one := range f.o.Feeds {
@@ -309,6 +370,11 @@ func (s *Stream) feedBucket(ctx context.Context) (jetstream.KeyValue, error) {
 }
 
 // feedKey cannot be confused: the parts are escaped, dots included.
-func feedKey(id feedID) string {
-	return strings.Join([]string{nameToken(string(id.Provider)), nameToken(string(id.Tenant)), string(id.kind)}, ".")
+func feedKey(f events.Feed) string {
+	id := idOf(f)
+	parts := []string{nameToken(string(id.Provider)), nameToken(string(id.Tenant)), string(id.kind)}
+	if !f.Died.IsZero() {
+		parts = append(parts, "died")
+	}
+	return strings.Join(parts, ".")
 }

@@ -137,7 +137,7 @@ func wantAlive(t *testing.T, f *stream.Feeds, want int) {
 	t.Helper()
 	text := fmt.Sprintf("# HELP rescind_feed_alive Feeds shown to be alive, one of a kind for each tenant.\n"+
 		"# TYPE rescind_feed_alive gauge\nrescind_feed_alive{kind=\"webhook\",provider=\"ringcentral\"} %d\n", want)
-	if err := testutil.CollectAndCompare(f, strings.NewReader(text)); err != nil {
+	if err := testutil.CollectAndCompare(f, strings.NewReader(text), "rescind_feed_alive"); err != nil {
 		t.Error(err)
 	}
 }

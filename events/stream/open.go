@@ -201,18 +201,8 @@ func cannotUpdate(err error) bool {
 }
 
 func (s *Stream) openBucket(ctx context.Context) (err error) {
-	s.kv, err = s.js.KeyValue(ctx, Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		s.kv, err = s.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: Bucket, Storage: jetstream.FileStorage, History: 1,
-			LimitMarkerTTL: markerTTL, Replicas: s.replicas,
-		})
-	}
-	if errors.Is(err, jetstream.ErrBucketExists) {
-		s.kv, err = s.js.KeyValue(ctx, Bucket)
-	}
-	if err != nil {
-		return fmt.Errorf("bucket %s: %w", Bucket, err)
+	if s.kv, err = s.bucket(ctx); err != nil {
+		return err
 	}
 	status, err := s.kv.Status(ctx)
 	if err != nil {
@@ -222,6 +212,21 @@ func (s *Stream) openBucket(ctx context.Context) (err error) {
 		return fmt.Errorf("bucket %s: limit_marker_ttl is 0: locks would not end; create it anew", Bucket)
 	}
 	return nil
+}
+
+// bucket opens the bucket, and creates it if there is none.
+func (s *Stream) bucket(ctx context.Context) (jetstream.KeyValue, error) {
+	kv, err := s.js.KeyValue(ctx, Bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		kv, err = s.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: Bucket, Storage: jetstream.FileStorage, History: 1,
+			LimitMarkerTTL: markerTTL, Replicas: s.replicas,
+		})
+	}
+	if errors.Is(err, jetstream.ErrBucketExists) {
+		kv, err = s.js.KeyValue(ctx, Bucket)
+	}
+	return kv, wrap("bucket "+Bucket, err)
 }
 
 // conflict says whether a write came too late: somebody else wrote that

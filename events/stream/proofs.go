@@ -14,35 +14,54 @@ import (
 // feedPause is the time between two writes for one feed.
 const feedPause = time.Second
 
-// Proofs writes down the last proof of life of each feed, at most about one a
-// second; those between are passed over.
+// Proofs writes down the last proof of life of each feed, and the last death if no
+// proof came later, at most about one a second; those between are passed over.
 type Proofs struct {
 	s    *Stream
 	wake chan struct{} // holds a token if something is due
 	kv   jetstream.KeyValue
 
 	mu   sync.Mutex
-	last map[feedID]events.Feed
-	due  map[feedID]bool
+	last map[statement]events.Feed
+	due  map[statement]bool
 }
+
+// statement is one of the two that a feed may have.
+type statement struct {
+	feedID
+	died bool
+}
+
+func statementOf(f events.Feed) statement { return statement{idOf(f), !f.Died.IsZero()} }
 
 // Proofs makes no call and starts nothing: what is noted is written by
 // [Proofs.Run].
 func (s *Stream) Proofs() *Proofs {
 	return &Proofs{
 		s: s, wake: make(chan struct{}, 1),
-		last: map[feedID]events.Feed{}, due: map[feedID]bool{},
+		last: map[statement]events.Feed{}, due: map[statement]bool{},
 	}
 }
 
-// Note takes a proof and never waits. It keeps one for each feed for good: note
-// none but those that are configured.
+// Note takes a proof or a death and never waits. A proof that is not later than the
+// last one, a death before the last one, and one before the last proof change
+// nothing; the last death noted again is written again, since the server keeps it
+// for a day. It keeps one of each for each feed for good: note none but those that
+// are configured.
 func (p *Proofs) Note(f events.Feed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	id := idOf(f)
-	if !f.Proof.After(p.last[id].Proof) {
+	id := statementOf(f)
+	death := statement{id.feedID, true}
+	proof, died := p.last[statement{id.feedID, false}].Proof, p.last[death].Died
+	switch {
+	case id.died && (f.Died.Before(died) || f.Died.Before(proof)):
 		return
+	case !id.died && !f.Proof.After(proof):
+		return
+	case !id.died && f.Proof.After(died): // so that is over
+		delete(p.last, death)
+		delete(p.due, death)
 	}
 	p.last[id], p.due[id] = f, true
 	p.rouse()
@@ -101,17 +120,17 @@ func (p *Proofs) write(ctx context.Context) (err error) {
 			p.s.log.WarnContext(ctx, "proof of life", "error", err)
 			continue
 		}
-		if err := p.put(ctx, idOf(f), b); err != nil {
+		if err := p.put(ctx, feedKey(f), b); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *Proofs) put(ctx context.Context, id feedID, b []byte) error {
+func (p *Proofs) put(ctx context.Context, key string, b []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, feedLimit)
 	defer cancel()
-	if _, err := p.kv.Put(ctx, feedKey(id), b); err != nil {
+	if _, err := p.kv.Put(ctx, key, b); err != nil {
 		return fmt.Errorf("bucket %s: %w", FeedBucket, err)
 	}
 	return nil

@@ -18,6 +18,8 @@ type Task struct {
 	// Look asks that the entry be looked at, and confirmed or renewed if that is
 	// due, instead of fetched whatever it is.
 	Look bool `json:"look,omitempty"`
+	// Low: nobody says that it has changed; it goes after what has.
+	Low bool `json:"low,omitempty"`
 	// Since is the last change that the entry is to be confirmed after; zero if
 	// none.
 	Since time.Time `json:"since,omitzero"`

@@ -81,17 +81,42 @@ func (v *Vault) Put(ctx context.Context, key string, value []byte, revision uint
 	return wrap(fmt.Sprintf("secret %q", key), err)
 }
 
+// Keep is [Vault.Put] of a value that ends by itself after life, in whole seconds
+// rounded up, at least one. What it replaces is ended first: if that cannot be
+// followed by the new one, there is none.
+func (v *Vault) Keep(ctx context.Context, key string, value []byte, revision uint64, life time.Duration) error {
+	sealed, err := v.seal(key, value)
+	if err != nil {
+		return fmt.Errorf("secret %q: %w", key, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, vaultLimit)
+	defer cancel()
+	if revision != 0 { // only what is created can end by itself
+		err = v.kv.Purge(ctx, secretName(key), jetstream.LastRevision(revision), jetstream.PurgeTTL(markerTTL))
+	}
+	if err == nil {
+		_, err = v.kv.Create(ctx, secretName(key), sealed, jetstream.KeyTTL(wholeSeconds(life)))
+	}
+	if conflict(err) {
+		return fmt.Errorf("secret %q: %w", key, events.ErrConflict)
+	}
+	return wrap(fmt.Sprintf("secret %q", key), err)
+}
+
+// wholeSeconds rounds up to what the server knows of lives.
+func wholeSeconds(d time.Duration) time.Duration {
+	return (max(d, time.Second) + time.Second - 1).Truncate(time.Second)
+}
+
 // Lock takes a lock that ends by itself after ttl, in whole seconds, at least
 // one; or returns [events.ErrConflict] at once if another holds it. unlock is
 // idempotent and ends only this holder's lock; one that it cannot end, because
 // the server is away, ends by itself. A holder that is late still believes
 // that it holds: guard writes by revision.
 func (v *Vault) Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
-	ttl = max(ttl, time.Second)
-	ttl = (ttl + time.Second - 1).Truncate(time.Second)
 	within, cancel := context.WithTimeout(ctx, vaultLimit)
 	defer cancel()
-	revision, err := v.kv.Create(within, lockName(key), nil, jetstream.KeyTTL(ttl))
+	revision, err := v.kv.Create(within, lockName(key), nil, jetstream.KeyTTL(wholeSeconds(ttl)))
 	if conflict(err) {
 		return nil, fmt.Errorf("lock %q: %w", key, events.ErrConflict)
 	}

@@ -20,6 +20,7 @@ type contract interface {
 	Get(ctx context.Context, key string) (value []byte, revision uint64, err error)
 	Put(ctx context.Context, key string, value []byte, revision uint64) error
 	Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error)
+	Keep(ctx context.Context, key string, value []byte, revision uint64, life time.Duration) error
 }
 
 var _ contract = (*stream.Vault)(nil)
@@ -99,6 +100,61 @@ func TestVaultSealsWithItsKeyAndBindsToTheName(t *testing.T) {
 		_, _, err := v.Get(t.Context(), name)
 		wantError(t, err, stream.ErrSealingKey)
 	}
+}
+
+func TestWhatIsKeptForATimeEndsByItself(t *testing.T) {
+	s, nc := opened(t)
+	v, ctx := s.Vault([32]byte{1}), t.Context()
+	began := time.Now()
+	if err := v.Keep(ctx, "k", []byte("one"), 0, time.Millisecond); err != nil { // at least a second
+		t.Fatal(err)
+	}
+	wantError(t, v.Keep(ctx, "k", []byte("x"), 0, time.Minute), events.ErrConflict)
+	value, rev, err := v.Get(ctx, "k")
+	if err != nil || string(value) != "one" {
+		t.Fatalf("%q, %v", value, err)
+	}
+	wantError(t, v.Keep(ctx, "k", []byte("x"), rev+1, time.Minute), events.ErrConflict)
+	eventually(t, "it ends", func() bool {
+		_, _, err = v.Get(ctx, "k")
+		return err != nil
+	})
+	wantError(t, err, events.ErrNoSecret)
+	if took := time.Since(began); took < 900*time.Millisecond || took > 5*time.Second {
+		t.Errorf("ended after %s, want about a second", took)
+	}
+	st, err := jetStream(t, nc).Stream(ctx, "KV_"+stream.Bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark, err := st.GetLastMsgForSubject(ctx, "$KV."+stream.Bucket+".secret.k")
+	if err != nil || mark.Header.Get(jetstream.MsgTTLHeader) == "" || len(mark.Data) > 0 {
+		t.Errorf("what is left of it does not end: %+v, %v", mark, err)
+	}
+	if err := v.Keep(ctx, "k", []byte("two"), 0, time.Minute); err != nil {
+		t.Errorf("after its end: %v", err)
+	}
+}
+
+func TestWhatIsKeptForATimeReplacesWhatCannotBeOpened(t *testing.T) {
+	s, _ := opened(t)
+	old, v, ctx := s.Vault([32]byte{2}), s.Vault([32]byte{1}), t.Context()
+	if err := old.Keep(ctx, "k", []byte("one"), 0, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	_, rev, err := v.Get(ctx, "k")
+	wantError(t, err, stream.ErrSealingKey)
+	if err := v.Keep(ctx, "k", []byte("two"), rev, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if value, _, err := v.Get(ctx, "k"); err != nil || string(value) != "two" {
+		t.Errorf("%q, %v", value, err)
+	}
+	eventually(t, "the new one ends", func() bool {
+		_, _, err = v.Get(ctx, "k")
+		return err != nil
+	})
+	wantError(t, err, events.ErrNoSecret)
 }
 
 func TestSealingTheSameTwiceDiffers(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/subscriptions"
 	"github.com/rescindhq/rescind/subscriptions/listen"
 )
 
@@ -31,16 +32,18 @@ func TestWhatProvesAFeedAlive(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []time.Time
+			missed := 0
 			began := time.Now()
 			h, err := listen.New(listen.Config{
 				Publisher: &c.publisher, Log: slog.New(slog.DiscardHandler),
 				Doors: []listen.Door{{Home: home, Path: part, Door: ringCentral(t)}},
-				Alive: func(h events.Home, at time.Time) {
+				Heard: func(h events.Home, _ subscriptions.Origin, at time.Time) {
 					if h != home {
 						t.Errorf("told of %s", h)
 					}
 					got = append(got, at)
 				},
+				Missed: func(events.Home, time.Time) { missed++ },
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -52,6 +55,9 @@ func TestWhatProvesAFeedAlive(t *testing.T) {
 			h.ServeHTTP(w, r)
 			if w.Code != c.status || len(got) != c.want {
 				t.Fatalf("status %d, %d proofs; want %d and %d", w.Code, len(got), c.status, c.want)
+			}
+			if unstored := c.publisher.err != nil; unstored != (missed == 1) {
+				t.Errorf("told of %d that were missed", missed)
 			}
 			if c.want > 0 && (got[0].Before(began) || got[0].After(time.Now())) {
 				t.Errorf("proven at %s", got[0])

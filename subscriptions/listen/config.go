@@ -51,9 +51,14 @@ type Config struct {
 	MaxBody int64
 	// PublishWait bounds the wait for the stream; default [DefaultPublishWait].
 	PublishWait time.Duration
-	// Alive, if set, is told of every delivery that proves its feed alive, after
-	// its answer; it must not wait.
-	Alive func(h events.Home, at time.Time)
+	// Secrets, if set, gives those that a home's deliveries may bear, where each
+	// registration has its own; it must not wait.
+	Secrets func(events.Home) []subscriptions.Secret
+	// Heard, if set, is told of every delivery that proves its feed alive, and who
+	// sent it; Missed of every change that was refused because it could not be stored.
+	// Both after the answer; neither may wait.
+	Heard  func(h events.Home, from subscriptions.Origin, at time.Time)
+	Missed func(h events.Home, at time.Time)
 	// Registerer takes the metrics; nil: nobody does.
 	Registerer prometheus.Registerer
 	Log        *slog.Logger

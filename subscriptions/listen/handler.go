@@ -27,6 +27,7 @@ type visit struct {
 	door     Door
 	delivery subscriptions.Delivery
 	reply    subscriptions.Reply
+	origin   subscriptions.Origin
 	change   events.Change
 	changed  bool
 	outcome  outcome
@@ -40,13 +41,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // prove tells of a delivery that went its whole way, or that had nothing to
-// tell, such as a reminder. A handshake proves nothing: it may have come from
+// tell, such as a reminder; and of one that could not be stored. A handshake proves nothing: it may have come from
 // whoever knows the address.
 func (h *Handler) prove(v *visit) {
 	switch v.outcome {
 	case published, repeated, nothing:
-		if h.cfg.Alive != nil {
-			h.cfg.Alive(v.door.Home, v.delivery.Received)
+		if h.cfg.Heard != nil {
+			h.cfg.Heard(v.door.Home, v.origin, v.delivery.Received)
+		}
+	case unpublished:
+		if h.cfg.Missed != nil {
+			h.cfg.Missed(v.door.Home, v.delivery.Received)
 		}
 	}
 }
@@ -65,9 +70,13 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, v *visit) (err
 	if err := h.read(w, r, v); err != nil {
 		return err
 	}
+	if h.cfg.Secrets != nil {
+		v.delivery.Secrets = h.cfg.Secrets(v.door.Home)
+	}
 	if err := v.verify(); err != nil {
 		return err
 	}
+	v.origin = v.door.Door.Origin(v.delivery)
 	if err := v.translate(); err != nil {
 		return err
 	}

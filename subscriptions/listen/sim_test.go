@@ -62,7 +62,8 @@ func TestSimulatedNoticesArrive(t *testing.T) {
 	b := newBroker(t, natslocal.Options{})
 	rc, p := simulated(t)
 	s := open(t, listen.Config{Publisher: toStream{b.Stream}}, p, nil)
-	if _, err := p.Create(t.Context(), subscriptions.Order{Address: s.url, Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")}); err != nil {
+	order := subscriptions.Order{Address: s.url, Want: "account", Secret: subscriptions.NewSecret(token)}
+	if _, err := p.Create(t.Context(), order); err != nil {
 		t.Fatal(err)
 	}
 	if err := rc.Fault(sim.Fault{Operation: sim.Deliveries, Kind: sim.Duplicate}); err != nil {

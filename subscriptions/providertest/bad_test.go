@@ -27,6 +27,9 @@ type bad struct {
 	list      func(context.Context) ([]subscriptions.Subscription, error)
 	remove    func(context.Context, string) error
 	wanted    []string
+	create    func(context.Context, subscriptions.Order) (subscriptions.Subscription, error)
+	terms     func() subscriptions.Terms
+	origin    func(subscriptions.Delivery) subscriptions.Origin
 }
 
 func (b *bad) Verify(d subscriptions.Delivery) (subscriptions.Reply, error) {
@@ -69,6 +72,27 @@ func (b *bad) Delete(ctx context.Context, id string) error {
 		return b.remove(ctx, id)
 	}
 	return b.toy.Delete(ctx, id)
+}
+
+func (b *bad) Create(ctx context.Context, o subscriptions.Order) (subscriptions.Subscription, error) {
+	if b.create != nil {
+		return b.create(ctx, o)
+	}
+	return b.toy.Create(ctx, o)
+}
+
+func (b *bad) Terms() subscriptions.Terms {
+	if b.terms != nil {
+		return b.terms()
+	}
+	return b.toy.Terms()
+}
+
+func (b *bad) Origin(d subscriptions.Delivery) subscriptions.Origin {
+	if b.origin != nil {
+		return b.origin(d)
+	}
+	return b.toy.Origin(d)
 }
 
 func (b *bad) Wanted() []string {
@@ -186,6 +210,10 @@ func badProviders() map[string]badProvider {
 	all := map[string]badProvider{}
 	maps.Copy(all, badDoors())
 	maps.Copy(all, badRegistrars())
+	maps.Copy(all, badTerms())
+	maps.Copy(all, badOrigins())
+	maps.Copy(all, badOrders())
+	maps.Copy(all, badRefusals())
 	maps.Copy(all, badTails())
 	maps.Copy(all, badReaders())
 	maps.Copy(all, badAnswers())

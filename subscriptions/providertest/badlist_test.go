@@ -27,7 +27,9 @@ func (b *bad) call(ctx context.Context, path string) (*http.Response, error) {
 
 func badDoors() map[string]badProvider {
 	sign := func(d subscriptions.Delivery) subscriptions.Delivery {
-		d.Header.Set("X-Signature", toySign(d.Body, d.Header.Get("X-Stamp")))
+		own := subscriptions.NewSecret("x")
+		d.Header.Set("X-Signature", toySign(d.Body, d.Header.Get("X-Stamp"), own.Reveal()))
+		d.Secrets = []subscriptions.Secret{own}
 		return d
 	}
 	return map[string]badProvider{

@@ -64,6 +64,9 @@ func (s *stage) forged(good subscriptions.Delivery) map[string]subscriptions.Del
 	add("no headers", func(d *subscriptions.Delivery) { d.Header = http.Header{} })
 	add("another tenant's", func(d *subscriptions.Delivery) { d.Tenant += "1" })
 	add("another provider's", func(d *subscriptions.Delivery) { d.Provider += "1" })
+	if r, ok := s.Provider.(subscriptions.Registrar); ok && r.Terms().OwnSecret {
+		add("with the secret of no registration", func(d *subscriptions.Delivery) { d.Secrets = nil })
+	}
 	add("every header altered", func(d *subscriptions.Delivery) { alter(d.Header) })
 	if s.site.Signed {
 		add("an altered body", func(d *subscriptions.Delivery) { d.Body[len(d.Body)/2] ^= 1 })
@@ -226,6 +229,37 @@ func translate(t testing.TB, s *stage) {
 	}
 	if _, other := s.deliver(t); other.ID == c.ID {
 		t.Errorf("two changes have the id %s", c.ID)
+	}
+}
+
+// origin: a delivery names the registration that sent it; whatever else comes, names
+// what may be one, or none.
+func origin(t testing.TB, s *stage) {
+	door := s.door(t)
+	good, _ := s.deliver(t)
+	before := copyOf(good)
+	for range 2 {
+		if got, want := door.Origin(good), (subscriptions.Origin{Subscription: s.hook}); got != want {
+			t.Errorf("a good delivery is of %+v, want %+v", got, want)
+		}
+	}
+	if !bytes.Equal(before.Body, good.Body) || len(before.Header) != len(good.Header) {
+		t.Error("asking for its origin changes the delivery")
+	}
+	bodies := hostile(good.Body)
+	bodies["nothing"], bodies["no bytes"] = nil, []byte{}
+	for name, body := range bodies {
+		d := copyOf(good)
+		d.Body = body
+		guard(t, "origin of "+name, func() {
+			got := door.Origin(d)
+			if got.Subscription != "" && events.CheckID(got.Subscription) != nil {
+				t.Errorf("%s: of a registration with an id of %d bytes", name, len(got.Subscription))
+			}
+			if len(body) == 0 && got != (subscriptions.Origin{}) {
+				t.Errorf("%s: of %+v", name, got)
+			}
+		})
 	}
 }
 

@@ -26,7 +26,7 @@ func budgets(t testing.TB, s *stage) {
 		}
 	}
 	if r, ok := s.Provider.(subscriptions.Registrar); ok {
-		made, err := r.Create(t.Context(), subscriptions.Order{Address: address, Want: r.Wanted()[0], Secret: subscriptions.NewSecret("registration-hunter2")})
+		made, err := r.Create(t.Context(), s.order(r.Wanted()[0]))
 		must(t, err)
 		must(t, r.Delete(t.Context(), made.ID))
 	}

@@ -57,6 +57,10 @@ func toyRefusal(_ client.Op, status int, _ http.Header, body []byte) error {
 		return errDead
 	case "not_found":
 		return subscriptions.ErrGone
+	case "full":
+		return fmt.Errorf("%w: %w", subscriptions.ErrMisconfigured, subscriptions.ErrFull)
+	case "unreachable":
+		return fmt.Errorf("%w: %w", subscriptions.ErrMisconfigured, subscriptions.ErrUnreachable)
 	}
 	return fmt.Errorf("status %d", status)
 }
@@ -106,7 +110,11 @@ func (p *toy) Verify(d subscriptions.Delivery) (subscriptions.Reply, error) {
 	stamp := d.Header.Get("X-Stamp")
 	n, _ := strconv.ParseInt(stamp, 10, 64)
 	age := d.Received.Sub(time.Unix(n, 0))
-	signed := hmac.Equal([]byte(toySign(d.Body, stamp)), []byte(d.Header.Get("X-Signature")))
+	signed := false
+	for _, secret := range d.Secrets {
+		sign := toySign(d.Body, stamp, secret.Reveal())
+		signed = hmac.Equal([]byte(sign), []byte(d.Header.Get("X-Signature"))) || signed
+	}
 	if d.Home != toyHome || !signed || age > time.Minute || age < -time.Minute {
 		return subscriptions.Reply{}, fmt.Errorf("%w: toy", subscriptions.ErrRefused)
 	}
@@ -144,15 +152,26 @@ func (p *toy) List(ctx context.Context) ([]subscriptions.Subscription, error) {
 	return all, nil
 }
 
-func (p *toy) Terms() subscriptions.Terms { return subscriptions.Terms{Most: 10} }
+func (p *toy) Terms() subscriptions.Terms { return subscriptions.Terms{Most: 10, OwnSecret: true} }
 
-func (p *toy) Origin(subscriptions.Delivery) subscriptions.Origin { return subscriptions.Origin{} }
+func (p *toy) Origin(d subscriptions.Delivery) subscriptions.Origin {
+	var n struct{ Hook string }
+	if json.Unmarshal(d.Body, &n) != nil || events.CheckID(n.Hook) != nil {
+		return subscriptions.Origin{}
+	}
+	return subscriptions.Origin{Subscription: n.Hook}
+}
 
 func (p *toy) Create(ctx context.Context, o subscriptions.Order) (subscriptions.Subscription, error) {
-	to, want := o.Address, o.Want
-	made := subscriptions.Subscription{Want: want, Address: to, Active: true}
-	err := p.call(ctx, http.MethodPost, "/hooks", nil, map[string]string{"address": to}, &made)
-	return made, err
+	if o.Secret.Empty() {
+		return subscriptions.Subscription{}, errors.New("no secret")
+	}
+	made := subscriptions.Subscription{Want: o.Want, Address: o.Address, Active: true}
+	body := map[string]string{"address": o.Address, "secret": o.Secret.Reveal()}
+	if err := p.call(ctx, http.MethodPost, "/hooks", nil, body, &made); err != nil {
+		return subscriptions.Subscription{}, err
+	}
+	return made, nil
 }
 
 func (p *toy) Renew(ctx context.Context, id string) (subscriptions.Subscription, error) {
@@ -217,6 +236,7 @@ func toySite(make func(*toy) Provider) Site {
 				Ref: ref("1"), Held: "permission/touch", Revoke: v.revoke, Others: []events.Ref{ref("2")},
 				Unknown: []events.Ref{ref("3")}, Trigger: v.trigger, Change: v.change, Tag: events.SubjectTag("1"),
 				Kill: v.kill, Dead: status(401, `{"code":"dead"}`), Limited: status(429, ""),
+				Full: status(403, `{"code":"full"}`), Unreachable: status(400, `{"code":"unreachable"}`),
 			}
 		}}
 }

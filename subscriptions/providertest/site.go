@@ -73,6 +73,9 @@ type World struct {
 	// Limited to a call too many for the next minute.
 	Kill          func()
 	Dead, Limited http.HandlerFunc
+	// Full is how the vendor refuses one registration too many, Unreachable how it
+	// refuses an address that it cannot use; nil: not known, or there is none.
+	Full, Unreachable http.HandlerFunc
 }
 
 // check is one part of the contract.
@@ -82,7 +85,9 @@ type check struct {
 }
 
 var checks = []check{
-	{"verify", verify}, {"refuse", refuse}, {"translate", translate}, {"subscribe", subscribe},
+	{"verify", verify}, {"refuse", refuse}, {"translate", translate}, {"origin", origin},
+	{"subscribe", subscribe}, {"terms", terms}, {"secrets of registrations", ownSecrets},
+	{"refused registrations", refusedOrders},
 	{"tail", tail}, {"cursors", cursors}, {"read", read}, {"read what is not there", readNothing},
 	{"revocation", revocation}, {"budgets", budgets}, {"budget that refuses", refusedBudget},
 	{"dead tokens", deadTokens}, {"limits", limits}, {"outages", outages}, {"replies", replies},

@@ -36,7 +36,8 @@ type stage struct {
 	sent   int    // deliveries that were asked for
 
 	mu   sync.Mutex
-	told bytes.Buffer // logs, errors, answers, changes: all that may be seen
+	told bytes.Buffer           // logs, errors, answers, changes: all that may be seen
+	own  []subscriptions.Secret // of the registrations that were ordered
 }
 
 func newStage(t testing.TB, site Site) *stage {
@@ -69,7 +70,11 @@ func (s *stage) close(t testing.TB) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	text := s.told.String()
-	for _, secret := range slices.Concat(s.site.Secrets, s.wire.secrets) {
+	all := slices.Concat(s.site.Secrets, s.wire.secrets)
+	for _, secret := range s.own {
+		all = append(all, secret.Reveal())
+	}
+	for _, secret := range all {
 		if at := strings.Index(text, secret); secret != "" && at >= 0 {
 			t.Errorf("a secret of %d bytes was told, behind %q", len(secret), text[max(0, at-120):at])
 			return
@@ -91,6 +96,22 @@ func (s *stage) tell(all ...any) {
 	}
 }
 
+// order is for a registration with a secret that no other has.
+func (s *stage) order(want string) subscriptions.Order {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	secret := subscriptions.NewSecret(fmt.Sprintf("hunter2-of-registration-%d", len(s.own)))
+	s.own = append(s.own, secret)
+	return subscriptions.Order{Address: address, Want: want, Secret: secret}
+}
+
+// ordered are the secrets of all orders.
+func (s *stage) ordered() []subscriptions.Secret {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.own)
+}
+
 // carrier brings deliveries to the suite, which answers as a listener would.
 type carrier struct{ s *stage }
 
@@ -100,7 +121,8 @@ func (c carrier) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !ok {
 		return saying(status(http.StatusNotFound, ""))(r)
 	}
-	d := subscriptions.Delivery{Home: c.s.site.Home, Header: r.Header.Clone(), Received: time.Now()}
+	d := subscriptions.Delivery{Home: c.s.site.Home, Header: r.Header.Clone(), Received: time.Now(),
+		Secrets: c.s.ordered()}
 	if r.Body != nil {
 		var err error
 		if d.Body, err = io.ReadAll(r.Body); err != nil {
@@ -186,7 +208,7 @@ func (s *stage) deliver(t testing.TB) (subscriptions.Delivery, events.Change) {
 	t.Helper()
 	if s.hook == "" {
 		registrar := s.registrar(t)
-		made, err := registrar.Create(t.Context(), subscriptions.Order{Address: address, Want: registrar.Wanted()[0], Secret: subscriptions.NewSecret("registration-hunter2")})
+		made, err := registrar.Create(t.Context(), s.order(registrar.Wanted()[0]))
 		must(t, err)
 		s.hook = made.ID
 	}

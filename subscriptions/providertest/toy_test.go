@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ type toyVendor struct {
 	alive  map[string]bool
 	rights map[string][]string
 	hooks  map[string]string // id: address
+	signs  map[string]string // id: secret
 	last   int
 	events []string // subjects
 }
@@ -40,7 +42,8 @@ const (
 
 func newToyVendor(deliver http.RoundTripper) *toyVendor {
 	v := &toyVendor{ServeMux: http.NewServeMux(), deliver: deliver, alive: map[string]bool{},
-		rights: map[string][]string{"1": {"look", "touch"}, "2": {"look"}}, hooks: map[string]string{}}
+		rights: map[string][]string{"1": {"look", "touch"}, "2": {"look"}}, hooks: map[string]string{},
+		signs: map[string]string{}}
 	v.HandleFunc("POST /oauth/token", v.token)
 	v.HandleFunc("GET /rights/{subject}", v.right)
 	v.HandleFunc("GET /events", v.since)
@@ -93,13 +96,13 @@ func (v *toyVendor) list(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (v *toyVendor) create(w http.ResponseWriter, r *http.Request) {
-	var body struct{ Address string }
+	var body struct{ Address, Secret string }
 	if json.NewDecoder(r.Body).Decode(&body) != nil {
 		status(400, `{"code":"bad"}`)(w, r)
 		return
 	}
 	v.last++
-	v.hooks[fmt.Sprint(v.last)] = body.Address
+	v.hooks[fmt.Sprint(v.last)], v.signs[fmt.Sprint(v.last)] = body.Address, body.Secret
 	say(w, map[string]any{"id": fmt.Sprint(v.last)})
 }
 
@@ -117,6 +120,7 @@ func (v *toyVendor) remove(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	delete(v.hooks, r.PathValue("id"))
+	delete(v.signs, r.PathValue("id"))
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -155,16 +159,28 @@ func (v *toyVendor) change(int) error {
 	return nil
 }
 
-// trigger delivers at once.
+// trigger delivers at once, by each hook.
 func (v *toyVendor) trigger(n int) error {
-	body := fmt.Appendf(nil, `{"id":"n-%d","subject":"1"}`, n)
+	v.mu.Lock()
+	signs := maps.Clone(v.signs)
+	v.mu.Unlock()
+	for id, secret := range signs {
+		body := fmt.Appendf(nil, `{"id":"n-%d","subject":"1","hook":"%s"}`, n, id)
+		if err := v.send(body, secret); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *toyVendor) send(body []byte, secret string) error {
 	stamp := strconv.FormatInt(time.Now().Unix(), 10)
 	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	r.Header.Set("X-Stamp", stamp)
-	r.Header.Set("X-Signature", toySign(body, stamp))
+	r.Header.Set("X-Signature", toySign(body, stamp, secret))
 	resp, err := v.deliver.RoundTrip(r)
 	if err == nil && resp.StatusCode != 200 {
 		err = errors.New("the delivery was refused")
@@ -172,8 +188,8 @@ func (v *toyVendor) trigger(n int) error {
 	return err
 }
 
-func toySign(body []byte, stamp string) string {
-	mac := hmac.New(sha256.New, []byte(toyKey))
+func toySign(body []byte, stamp, secret string) string {
+	mac := hmac.New(sha256.New, []byte(toyKey+secret))
 	mac.Write(body)
 	mac.Write([]byte(stamp))
 	return hex.EncodeToString(mac.Sum(nil))

@@ -86,7 +86,7 @@ func TestPenaltyIsOfOneGroup(t *testing.T) {
 	if _, err := w.List(t.Context()); err == nil {
 		t.Fatal("no error")
 	}
-	if _, err := w.Create(t.Context(), subscriptions.Order{Address: "https://a.example/x", Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")}); err != nil {
+	if _, err := w.Create(t.Context(), order()); err != nil {
 		t.Errorf("a medium call during a light penalty: %v", err)
 	}
 }
@@ -156,7 +156,7 @@ func TestRetries(t *testing.T) {
 func TestCreationIsNotRepeated(t *testing.T) {
 	w := open(t, testConfig())
 	w.vendor.says("POST /subscription", 500, `{}`)
-	if _, err := w.Create(t.Context(), subscriptions.Order{Address: "https://a.example/x", Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")}); err == nil {
+	if _, err := w.Create(t.Context(), order()); err == nil {
 		t.Error("no error")
 	}
 	if n := w.vendor.count("POST /subscription"); n != 1 {
@@ -219,7 +219,7 @@ func TestErrorsTellCodesAndNeverWords(t *testing.T) {
 					full(w.vendor).says(exchangeAt, 400, `{"error":"invalid_grant"}`)
 					w.vendor.says(route, status, body)
 					_, err1 := w.Read(t.Context(), subject, newSession(100))
-					_, err2 := w.Create(t.Context(), subscriptions.Order{Address: "https://a.example/x", Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")})
+					_, err2 := w.Create(t.Context(), order())
 					if err1 == nil && err2 == nil {
 						t.Fatal("no error")
 					}

@@ -44,8 +44,9 @@ type Config struct {
 	ClientSecret subscriptions.Secret
 	// JWT is the credential of the service user.
 	JWT subscriptions.Secret
-	// VerificationTokens: the first is given to new registrations, each is
-	// accepted. 16 to 256 printable characters.
+	// VerificationTokens are accepted besides the secrets of our registrations: for
+	// those made by hand, or before each had a secret of its own. 16 to 256
+	// printable characters.
 	VerificationTokens []subscriptions.Secret
 	// Exchange gets the subjects' own tokens; nil: there are none.
 	Exchange *ExchangeConfig
@@ -180,9 +181,6 @@ func loopback(host string) bool {
 }
 
 func checkTokens(tokens []subscriptions.Secret) error {
-	if len(tokens) == 0 {
-		return wrong("verification_tokens", "must be given, at least one")
-	}
 	var errs []error
 	for i, t := range tokens {
 		s := t.Reveal()
@@ -212,8 +210,9 @@ func Settings() []subscriptions.Setting {
 				"%s to %s, 0s is the default", MinRolePoll, MaxRolePoll)},
 
 		{Name: "jwt", Tenant: true, Secret: true, Must: true, Doc: "credential of the service user"},
-		{Name: "verification_tokens", Tenant: true, Secret: true, Must: true, Many: 2,
-			Doc: "16 to 256 characters; the first is given to new registrations, both are accepted"},
+		{Name: "verification_tokens", Tenant: true, Secret: true, Many: 2,
+			Doc: "16 to 256 characters; accepted besides each registration's own secret, " +
+				"for those made by hand or by a release that gave them the first of these; optional"},
 		{Name: "token_exchange.url", Tenant: true,
 			Doc: "endpoint for subjects' own tokens (RFC 8693); none if empty"},
 		{Name: "token_exchange.client_id", Tenant: true, Doc: "of the endpoint's client"},

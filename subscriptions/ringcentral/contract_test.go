@@ -74,6 +74,12 @@ func contractWorld(t testing.TB, w providertest.Wiring, exchange bool) providert
 			w.Header().Set("Retry-After", "60")
 			reply(w, 429, `{"errorCode":"CMN-301","errors":[{"errorCode":"CMN-301"}]}`)
 		},
+		Full: func(w http.ResponseWriter, _ *http.Request) {
+			reply(w, 403, `{"errorCode":"SUB-505","errors":[{"errorCode":"SUB-505"}]}`)
+		},
+		Unreachable: func(w http.ResponseWriter, _ *http.Request) {
+			reply(w, 400, `{"errorCode":"SUB-521","errors":[{"errorCode":"SUB-521"}]}`)
+		},
 	}
 }
 

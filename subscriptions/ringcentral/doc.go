@@ -5,12 +5,26 @@
 // # Deliveries
 //
 // RingCentral signs nothing. A notification is authentic if it came to the
-// unguessable address and carries one of the configured verification tokens;
-// the first is given to new registrations, the others are accepted as well,
-// so that a token is rotated by a new registration. A request that carries
+// unguessable address and carries the secret of one of our registrations
+// ([subscriptions.Delivery].Secrets) or one of the configured verification tokens,
+// which are for registrations made by hand. A request that carries
 // Validation-Token is a handshake at any time, and a notification as well if
 // it has a body. Where a notice is vague (no hints, unknown hints, nobody
 // named) more is dropped, never less.
+//
+// # Registration
+//
+// One subscription packs all filters of the account. Its verification token is the
+// order's secret. RingCentral returns it never and changes it never, so a secret is
+// rotated by a second registration, before the first is removed; meanwhile each
+// notice comes from both. A renewal is an update with filters and life, which
+// mends filters as well. What was asked for and is not granted is told as
+// disabled. The end of a life comes without a word, and so does the loss of a
+// notification: nothing is delivered twice.
+//
+// A refusal to register says who can mend it: over there (rights, too many
+// subscriptions) or on the way to our address, by the vendor's codes SUB-520 to
+// SUB-525, each with what to look at.
 //
 // # Tokens
 //

@@ -1,9 +1,12 @@
 package ringcentral
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 
+	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
 )
 
@@ -55,7 +58,28 @@ func (p *Provider) knows(given string, own []subscriptions.Secret) bool {
 	return found
 }
 
-// Origin is the notification's subscription.
+// Origin is the subscription that a notification names. None says that it is
+// over: a reminder comes while there is time left, and the end comes in silence.
+// It reads only as far as the id, which the vendor puts before the body.
 func (p *Provider) Origin(d subscriptions.Delivery) subscriptions.Origin {
-	return subscriptions.Origin{}
+	read := json.NewDecoder(bytes.NewReader(d.Body))
+	if brace, err := read.Token(); err != nil || brace != json.Delim('{') {
+		return subscriptions.Origin{}
+	}
+	for {
+		name, err := read.Token()
+		if err != nil || name == json.Delim('}') {
+			return subscriptions.Origin{}
+		}
+		var sender id
+		if name == "subscriptionId" {
+			if read.Decode(&sender) != nil || events.CheckID(string(sender)) != nil {
+				return subscriptions.Origin{}
+			}
+			return subscriptions.Origin{Subscription: string(sender)}
+		}
+		if read.Decode(new(json.RawMessage)) != nil {
+			return subscriptions.Origin{}
+		}
+	}
 }

@@ -20,6 +20,7 @@ var (
 // knocks: what comes to the door, and how it is answered.
 var knocks = map[string]struct {
 	verification, validation, body string
+	own                            []string // of our registrations
 	tenant                         events.Tenant
 	want                           error
 	reply                          map[string]string
@@ -60,7 +61,28 @@ var knocks = map[string]struct {
 	"a handshake that would split the header": {
 		validation: "a\r\nSet-Cookie: b", want: subscriptions.ErrUnreadable,
 	},
-	"a handshake beyond ASCII": {validation: "ä", want: subscriptions.ErrUnreadable},
+	"a handshake beyond ASCII":     {validation: "ä", want: subscriptions.ErrUnreadable},
+	"the secret of a registration": {verification: ownSecret, body: "{}", own: []string{ownSecret}},
+	"the secret of the second":     {verification: ownSecret, body: "{}", own: []string{"x", ownSecret}},
+	"the secret of one that is no more": {
+		verification: ownSecret, body: "{}", own: []string{"x", ""}, want: subscriptions.ErrRefused,
+	},
+	"the secret of one, when there is none": {verification: ownSecret, body: "{}", want: subscriptions.ErrRefused},
+	"no secret, where one is empty":         {body: "{}", own: []string{""}, want: subscriptions.ErrRefused},
+	"a handshake with the secret of a registration": {
+		verification: ownSecret, validation: "abc", own: []string{ownSecret}, reply: echo,
+	},
+	"the secret of a registration in the other header": {
+		validation: ownSecret, body: "{}", own: []string{ownSecret},
+	},
+	"an empty body with that": {validation: ownSecret, own: []string{ownSecret}},
+	"another registration's secret as handshake": {
+		verification: doorSecret, validation: ownSecret, own: []string{ownSecret},
+	},
+	"the secret of one that is no more, as handshake": { // it opens nothing any more
+		validation: ownSecret, reply: map[string]string{
+			"Validation-Token": ownSecret, "Content-Type": "application/json"},
+	},
 	"another tenant's address": {
 		verification: doorSecret, body: "{}", tenant: "1", want: subscriptions.ErrRefused,
 	},
@@ -79,6 +101,9 @@ func TestVerify(t *testing.T) {
 			if c.validation != "" {
 				d.Header.Set("Validation-Token", c.validation)
 			}
+			for _, s := range c.own {
+				d.Secrets = append(d.Secrets, subscriptions.NewSecret(s))
+			}
 			got, err := open(t, testConfig()).Verify(d)
 			if !errors.Is(err, c.want) || (err != nil) != (c.want != nil) {
 				t.Fatalf("error %v, want %v", err, c.want)
@@ -90,5 +115,71 @@ func TestVerify(t *testing.T) {
 				t.Errorf("reply (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Without verification tokens the secrets of registrations are all there is.
+func TestVerifyWithoutTokens(t *testing.T) {
+	cfg := testConfig()
+	cfg.VerificationTokens = nil
+	p := open(t, cfg)
+	for given, want := range map[string]error{
+		ownSecret: nil, doorSecret: subscriptions.ErrRefused, "": subscriptions.ErrRefused,
+	} {
+		_, err := p.Verify(subscriptions.Delivery{Home: home, Body: []byte("{}"),
+			Header:  http.Header{"Verification-Token": {given}},
+			Secrets: []subscriptions.Secret{subscriptions.NewSecret(ownSecret)}})
+		if !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", given, err, want)
+		}
+	}
+}
+
+// origins: bodies, and whose they are.
+var origins = map[string]struct{ body, want string }{
+	"a notification": {`{"uuid":"u","event":"e","timestamp":"t","subscriptionId":"sub-1","ownerId":"1","body":{}}`,
+		"sub-1"},
+	"behind the body": {`{"body":{"subscriptionId":"no","x":[{"a":1}]},"subscriptionId":"sub-1"}`, "sub-1"},
+	"a number":        {`{"subscriptionId":42}`, "42"},
+	"a reminder": {`{"event":"/restapi/v1.0/subscription/~?threshold=60","subscriptionId":"s",` +
+		`"body":{"expiresIn":0}}`, "s"},
+	"only in the body":        {`{"body":{"subscriptionId":"no"}}`, ""},
+	"no body":                 {"", ""},
+	"null":                    {"null", ""},
+	"a list":                  {`["subscriptionId","no"]`, ""},
+	"as a value":              {`{"event":"subscriptionId","x":"no"}`, ""},
+	"none":                    {`{"subscriptionId":null}`, ""},
+	"an empty one":            {`{"subscriptionId":""}`, ""},
+	"an object":               {`{"subscriptionId":{"subscriptionId":"no"}}`, ""},
+	"an endless one":          {`{"subscriptionId":"` + strings.Repeat("9", 1000) + `"}`, ""},
+	"cut before it":           {`{"uuid":"u","subscr`, ""},
+	"cut in it":               {`{"uuid":"u","subscriptionId":"sub-`, ""},
+	"what follows is no JSON": {`{"subscriptionId":"sub-1"]`, "sub-1"},
+	"deeply nested":           {`{"a":` + strings.Repeat("[", 20_000), ""},
+}
+
+func TestOrigin(t *testing.T) {
+	p := open(t, testConfig())
+	for name, c := range origins {
+		got := p.Origin(subscriptions.Delivery{Home: home, Body: []byte(c.body)})
+		if want := (subscriptions.Origin{Subscription: c.want}); got != want {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
+		}
+	}
+}
+
+// BenchmarkOrigin: the length of a batch does not count.
+func BenchmarkOrigin(b *testing.B) {
+	p := open(b, testConfig())
+	one := `{"extensionId":"8475874957","eventType":"Update","hints":["Permissions"]},`
+	d := subscriptions.Delivery{Home: home, Body: []byte(`{"uuid":"ed1cf00c-0420-4bf5-a0ae-e659cc9f77e0",` +
+		`"event":"/restapi/v1.0/account/37439510/extension","timestamp":"2026-06-14T12:00:00.000Z",` +
+		`"subscriptionId":"9d38419f-645f-4ee3-a053-8cf1368c21c4","ownerId":"1","body":{"extensions":[` +
+		strings.TrimSuffix(strings.Repeat(one, 10_000), ",") + `]}}`)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if p.Origin(d).Subscription == "" {
+			b.Fatal("no id")
+		}
 	}
 }

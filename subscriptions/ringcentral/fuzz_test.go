@@ -184,7 +184,8 @@ func FuzzKeptToken(f *testing.F) {
 
 // A registration is whole, in bounds and printable, or an error.
 func FuzzSubscriptions(f *testing.F) {
-	evil(f, "id", "status", "expirationTime", "expiresIn", "disabledFilters", "deliveryMode", "blacklistedData")
+	evil(f, "id", "status", "creationTime", "expirationTime", "expiresIn", "eventFilters", "disabledFilters",
+		"deliveryMode", "blacklistedData")
 	f.Add([]byte(`{"records":[` + subscriptionJSON("Active") + `]}`))
 	for _, expires := range []string{"9223372036854775807", "9223372037", "-1"} {
 		f.Add([]byte(`{"records":[{"id":"s","status":"Blacklisted\n` + accessMark + `","expiresIn":` + expires +
@@ -217,7 +218,7 @@ func registered(t *testing.T, s subscriptions.Subscription) {
 	if err := events.CheckID(s.ID); err != nil || s.Expires.IsZero() {
 		t.Errorf("id: %v; expires %s", err, s.Expires)
 	}
-	for _, text := range append(slices.Clone(s.Disabled), s.Status) {
+	for _, text := range append(slices.Concat(s.Filters, s.Disabled), s.Status) {
 		if len(text) > 200 || strings.ContainsFunc(text, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
 			t.Errorf("%d bytes: %.80q", len(text), text)
 		}
@@ -271,12 +272,14 @@ func FuzzVerify(f *testing.F) {
 	f.Add("", doorSecret, []byte(nil))
 	f.Add(oldSecret, doorSecret, []byte("{}"))
 	f.Add("SECRET-door-012345678\x00", doorSecret, []byte("{}"))
+	f.Add(ownSecret, ownSecret, []byte("{}"))
 	p := open(f, testConfig())
 	f.Fuzz(func(t *testing.T, verification, validation string, body []byte) {
 		d := subscriptions.Delivery{Home: home, Body: body, Header: http.Header{
-			"Verification-Token": {verification}, "Validation-Token": {validation}}}
+			"Verification-Token": {verification}, "Validation-Token": {validation}},
+			Secrets: []subscriptions.Secret{subscriptions.NewSecret(ownSecret)}}
 		got, err := p.Verify(d)
-		right := func(s string) bool { return s == doorSecret || s == oldSecret }
+		right := func(s string) bool { return s == doorSecret || s == oldSecret || s == ownSecret }
 		handshake := verification == "" && validation != "" && len(body) == 0
 		if let := err == nil; let && !handshake && !right(verification) && (verification != "" ||
 			!right(validation)) {

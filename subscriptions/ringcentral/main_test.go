@@ -26,6 +26,8 @@ const (
 	jwtSecret    = "SECRET-jwt"
 	doorSecret   = "SECRET-door-0123456789"
 	oldSecret    = "SECRET-old-door-0123456789"
+	ownSecret    = "SECRET-of-a-registration-hunter2"
+	nextSecret   = "SECRET-of-the-next-registration-hunter2"
 	deskSecret   = "SECRET-desk"
 	accessMark   = "SECRET-access"
 )
@@ -255,6 +257,13 @@ func testConfig() ringcentral.Config {
 	}
 }
 
+// order is for one registration, with a secret of its own.
+func order() subscriptions.Order { return orderAt("https://a.example/x") }
+
+func orderAt(address string) subscriptions.Order {
+	return subscriptions.Order{Address: address, Want: "account", Secret: subscriptions.NewSecret(ownSecret)}
+}
+
 // exchanging adds the customer's endpoint.
 func exchanging(c ringcentral.Config) ringcentral.Config {
 	c.Exchange = &ringcentral.ExchangeConfig{URL: c.BaseURL + "/restapi/exchange", ClientID: "desk",
@@ -301,7 +310,7 @@ func openOn(t testing.TB, c ringcentral.Config, on subscriptions.Deps, v *vendor
 // noSecret fails if a text holds one of the secrets.
 func noSecret(t testing.TB, text string) {
 	t.Helper()
-	for _, s := range []string{clientSecret, jwtSecret, doorSecret, oldSecret, deskSecret, accessMark} {
+	for _, s := range []string{clientSecret, jwtSecret, doorSecret, oldSecret, ownSecret, nextSecret, deskSecret, accessMark} {
 		if strings.Contains(text, s) {
 			t.Errorf("secret %s in %s", s, text)
 		}

@@ -19,10 +19,12 @@ const listFilter = "/restapi/v1.0/account/~/extension"
 // subscription is the vendor's SubscriptionInfo. Its verification token is
 // never returned.
 type subscription struct {
-	ID              string `json:"id"`
-	Status          string `json:"status"`
-	ExpirationTime  string `json:"expirationTime"`
-	ExpiresIn       int64  `json:"expiresIn"` // seconds left
+	ID              string   `json:"id"`
+	Status          string   `json:"status"`
+	CreationTime    string   `json:"creationTime"`
+	EventFilters    []string `json:"eventFilters"`
+	ExpirationTime  string   `json:"expirationTime"`
+	ExpiresIn       int64    `json:"expiresIn"` // seconds left
 	DisabledFilters []struct {
 		Filter string `json:"filter"`
 		Reason string `json:"reason"`
@@ -50,13 +52,21 @@ const webHook = "WebHook"
 // wantAccount is the one subscription that there is to be.
 const wantAccount = "account"
 
-// Terms: the secret of a living subscription cannot be changed,
-// and no delivery is tried again.
+// mostSubscriptions is how many the vendor's documents let us rely on. Its API
+// description says 30 since May 2025, and said 20 before.
+const mostSubscriptions = 20
+
+// maxFilter bounds what is kept of a filter, in bytes.
+const maxFilter = 128
+
+// Terms: the secret of a living subscription cannot be changed, for it is not
+// among what an update takes; no document speaks of a second try of a delivery;
+// and the tail tells of roles only.
 func (p *Provider) Terms() subscriptions.Terms {
-	return subscriptions.Terms{Most: 20, OwnSecret: true}
+	return subscriptions.Terms{Most: mostSubscriptions, OwnSecret: true}
 }
 
-// Wanted is one: its filter covers the whole account.
+// Wanted is one: it packs all filters, and its first covers the whole account.
 func (p *Provider) Wanted() []string { return []string{wantAccount} }
 
 // List returns the webhooks that this app and service user have registered.
@@ -76,7 +86,7 @@ func (p *Provider) List(ctx context.Context) ([]subscriptions.Subscription, erro
 		if !strings.EqualFold(r.DeliveryMode.Transport, webHook) {
 			continue
 		}
-		s, err := r.ours()
+		s, err := p.ours(r)
 		if err != nil {
 			return nil, fmt.Errorf("list subscriptions: %w", err)
 		}
@@ -85,15 +95,15 @@ func (p *Provider) List(ctx context.Context) ([]subscriptions.Subscription, erro
 	return out, nil
 }
 
-// Create registers the address for all extensions of the account. The vendor
-// shakes hands with it before it replies.
+// Create registers the address for all extensions of the account, with the
+// order's secret as verification token; without one it makes no call. The vendor
+// shakes hands with the address before it replies.
 func (p *Provider) Create(ctx context.Context, o subscriptions.Order) (subscriptions.Subscription, error) {
-	body := p.wanted()
-	secret := o.Secret
-	if secret.Empty() {
-		secret = p.cfg.VerificationTokens[0]
+	if o.Secret.Empty() {
+		return subscriptions.Subscription{}, errors.New("create subscription: the order has no secret")
 	}
-	body.DeliveryMode = &deliveryMode{Transport: webHook, Address: o.Address, Verification: secret.Reveal()}
+	body := p.wanted()
+	body.DeliveryMode = &deliveryMode{Transport: webHook, Address: o.Address, Verification: o.Secret.Reveal()}
 	s, err := p.register(ctx, client.Request{Op: opCreateSubscription, Path: "/subscription", Body: body})
 	if err != nil {
 		return subscriptions.Subscription{}, fmt.Errorf("create subscription: %w", err)
@@ -125,7 +135,7 @@ func (p *Provider) register(ctx context.Context, r client.Request) (subscription
 	if err := p.client.Call(ctx, p.registering(), r, &reply); err != nil {
 		return subscriptions.Subscription{}, err
 	}
-	return reply.ours()
+	return p.ours(reply)
 }
 
 // wanted is the request without its address. Reminders come before the end;
@@ -140,8 +150,9 @@ func (p *Provider) wanted() subscriptionRequest {
 
 func subscriptionPath(id string) string { return "/subscription/" + url.PathEscape(id) }
 
-// ours translates; every status but Active means that nothing is delivered.
-func (s subscription) ours() (subscriptions.Subscription, error) {
+// ours translates; every status but Active means that nothing is delivered. The
+// vendor may grant less than was asked for, and does not always say so.
+func (p *Provider) ours(s subscription) (subscriptions.Subscription, error) {
 	expires := parseTime(s.ExpirationTime)
 	if expires.IsZero() && s.ExpiresIn > 0 {
 		expires = time.Now().Add(min(time.Duration(s.ExpiresIn), MaxLife/time.Second) * time.Second)
@@ -154,10 +165,33 @@ func (s subscription) ours() (subscriptions.Subscription, error) {
 		status += ": " + client.Clip(s.Blacklisted.Reason)
 	}
 	out := subscriptions.Subscription{
-		ID: s.ID, Want: wantAccount, Address: s.DeliveryMode.Address, Active: s.Status == "Active", Status: status, Expires: expires,
+		ID: s.ID, Want: wantAccount, Address: s.DeliveryMode.Address, Active: s.Status == "Active", Status: status,
+		Created: parseTime(s.CreationTime), Expires: expires,
+	}
+	told := false // of the list filter
+	for _, f := range s.EventFilters {
+		told = told || p.isList(f)
+		out.Filters = append(out.Filters, clipFilter(f))
 	}
 	for _, d := range s.DisabledFilters {
-		out.Disabled = append(out.Disabled, client.Clip(d.Filter)+": "+client.Word(d.Reason))
+		told = told || p.isList(d.Filter)
+		out.Disabled = append(out.Disabled, clipFilter(d.Filter)+": "+client.Word(d.Reason))
+	}
+	if !told {
+		out.Disabled = append(out.Disabled, listFilter+": not granted")
 	}
 	return out, nil
+}
+
+// isList: the vendor expands "~" in what it grants.
+func (p *Provider) isList(filter string) bool {
+	kind, _, err := p.classify(filter)
+	return err == nil && kind == listEvent
+}
+
+func clipFilter(f string) string {
+	if len(f) > maxFilter || !printable(f) {
+		return "?"
+	}
+	return f
 }

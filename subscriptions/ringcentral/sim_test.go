@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ type stage struct {
 	rc      *sim.RingCentral
 	address string
 	changes chan events.Change
+	senders sync.Map // of a change's id: by which subscription it came
 }
 
 func newStage(t *testing.T, opts sim.Options, exchange bool) *stage {
@@ -73,7 +75,8 @@ func newStage(t *testing.T, opts sim.Options, exchange bool) *stage {
 // listen answers as a listener would.
 func (s *stage) listen(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
-	d := subscriptions.Delivery{Home: home, Header: r.Header, Body: body, Received: time.Now()}
+	d := subscriptions.Delivery{Home: home, Header: r.Header, Body: body, Received: time.Now(),
+		Secrets: []subscriptions.Secret{subscriptions.NewSecret(ownSecret), subscriptions.NewSecret(nextSecret)}}
 	answer, err2 := s.Verify(d)
 	if err = errors.Join(err, err2); err != nil {
 		w.WriteHeader(http.StatusUnauthorized)
@@ -85,6 +88,7 @@ func (s *stage) listen(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if ok {
+		s.senders.Store(c.ID, s.Origin(d).Subscription)
 		s.changes <- c
 	}
 	for name, value := range answer.Header {
@@ -196,12 +200,13 @@ func TestSimulatedLifeOfARegistration(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, sim.Options{Quirks: quirks}, false)
-			made, err := s.Create(t.Context(), subscriptions.Order{Address: s.address, Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")})
+			made, err := s.Create(t.Context(), orderAt(s.address))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !made.Active || made.Address != s.address || len(made.Disabled) != 0 ||
-				time.Until(made.Expires) < 6*24*time.Hour {
+				time.Until(made.Expires) < 6*24*time.Hour || time.Since(made.Created) > time.Minute ||
+				len(made.Filters) != 2 || !strings.HasSuffix(made.Filters[0], "/account/37439510/extension") {
 				t.Errorf("created %+v", made)
 			}
 			if err := s.rc.AssignRoles(simUser, "1"); err != nil {
@@ -210,6 +215,9 @@ func TestSimulatedLifeOfARegistration(t *testing.T) {
 			c := s.next(t)
 			if got := spell(c.Tags); got != "subject:"+simUser || c.Occurred.IsZero() {
 				t.Errorf("change of %q at %s", got, c.Occurred)
+			}
+			if sender, _ := s.senders.Load(c.ID); sender != made.ID {
+				t.Errorf("it came by %v, want %s", sender, made.ID)
 			}
 			renewed, err := s.Renew(t.Context(), made.ID)
 			if err != nil || renewed.ID != made.ID || !renewed.Active {
@@ -235,7 +243,7 @@ func TestSimulatedHandshakeFails(t *testing.T) {
 	s := newStage(t, sim.Options{}, false)
 	deaf := httptest.NewServer(http.NotFoundHandler())
 	defer deaf.Close()
-	_, err := s.Create(t.Context(), subscriptions.Order{Address: deaf.URL, Want: "account", Secret: subscriptions.NewSecret("registration-hunter2")})
+	_, err := s.Create(t.Context(), orderAt(deaf.URL))
 	if !errors.Is(err, subscriptions.ErrMisconfigured) || !strings.Contains(err.Error(), "SUB-52") {
 		t.Errorf("error %v", err)
 	}

@@ -253,9 +253,16 @@ func FuzzTranslate(f *testing.F) {
 	} {
 		f.Add([]byte(body))
 	}
+	for _, c := range origins {
+		f.Add([]byte(c.body))
+	}
 	p := open(f, testConfig())
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c, ok, err := p.Translate(subscriptions.Delivery{Home: home, Body: body, Received: time.Unix(1, 0)})
+		d := subscriptions.Delivery{Home: home, Body: body, Received: time.Unix(1, 0)}
+		if o := p.Origin(d); o.Over || o.Subscription != "" && events.CheckID(o.Subscription) != nil {
+			t.Errorf("origin %+v", o)
+		}
+		c, ok, err := p.Translate(d)
 		modest(t, err)
 		if err != nil {
 			if !errors.Is(err, subscriptions.ErrUnreadable) || ok {

@@ -95,6 +95,9 @@ func (c *call) answer() (any, error) {
 		}
 		return nil, e
 	}
+	if code := c.fault.code; code != "" {
+		return nil, &apiError{status: refusals[code], code: code, message: "Refused on request"}
+	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	c.world = c.s.worldAgo(c.fault.age)

@@ -75,3 +75,25 @@ func (s *RingCentral) dropFaults(w http.ResponseWriter, _ *http.Request) {
 	s.ClearFaults()
 	w.WriteHeader(http.StatusNoContent)
 }
+
+func (s *RingCentral) disableFilter(w http.ResponseWriter, r *http.Request) {
+	var of struct{ Filter, Reason string }
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err == nil {
+		err = json.Unmarshal(body, &of)
+	}
+	if err != nil || of.Filter == "" {
+		http.Error(w, `want {"filter": "...", "reason": "SUB-412"}`, http.StatusBadRequest)
+		return
+	}
+	s.DisableFilter(of.Filter, of.Reason)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *RingCentral) loseSubscription(w http.ResponseWriter, r *http.Request) {
+	if err := s.LoseSubscription(r.PathValue("id")); err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -50,6 +50,18 @@
 //	POST   /sim/faults      adds one: {"operation": "readAuthorizationProfile", "kind": "delay", "delay": "2s",
 //	                        "count": 3}. Kinds and fields: [Fault]. 204, or 400 with the reason as text
 //	DELETE /sim/faults      ends all. 204
+//	POST   /sim/filters     sets a filter aside: {"filter": "/restapi/v1.0/account/37439510/extension",
+//	                        "reason": "SUB-412"}; without a reason it may be had again. 204
+//	DELETE /sim/subscriptions/{id}  forgets one without a word. 204, or 404
+//
+// # How subscriptions die
+//
+// By their end ([Options].Speed brings it near, or a test in simulated time); blacklisted, after ten minutes
+// in which all deliveries failed; [RingCentral.LoseSubscription]; in part by [RingCentral.DisableFilter]. The
+// vendor's checks of an address are made as far as a loopback address can fail them; each can be asked for by
+// a fault: {"operation": "createSubscription", "kind": "refuse", "code": "SUB-524"}. So can SUB-505, although
+// Options.MaxSubscriptions counts, and the end of a renewal, SUB-507. Several subscriptions may have one
+// address: each delivers, with its own secret.
 //
 // # Guesses
 //

@@ -94,6 +94,18 @@ func errStatus(status int) *apiError {
 	return &apiError{status: status, code: "CMN-203", message: "Internal Server Error"}
 }
 
+// refusals are the codes with which a call can be refused on request, and their statuses: those that the
+// vendor's documents list for registrations.
+var refusals = map[string]int{
+	"CMN-101": http.StatusBadRequest, "CMN-102": http.StatusNotFound, "CMN-401": http.StatusForbidden,
+	"CMN-408": http.StatusForbidden, "OAU-232": http.StatusBadRequest, "OAU-236": http.StatusBadRequest,
+	"SUB-405": http.StatusForbidden, "SUB-406": http.StatusForbidden, "SUB-505": http.StatusForbidden,
+	"SUB-507": http.StatusNotFound, "SUB-508": http.StatusBadRequest, "SUB-516": http.StatusBadRequest,
+	"SUB-520": http.StatusBadRequest, "SUB-521": http.StatusBadRequest, "SUB-522": http.StatusBadRequest,
+	"SUB-523": http.StatusBadRequest, "SUB-524": http.StatusBadRequest, "SUB-525": http.StatusBadRequest,
+	"SUB-527": http.StatusForbidden,
+}
+
 // body is the refusal as JSON. The bare shape is all that the vendor's description promises; the hoisted one
 // is what is observed. OAuth refusals have the two fields of RFC 6749 beside it.
 func (e *apiError) body(bare bool) map[string]any {

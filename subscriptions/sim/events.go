@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -30,9 +31,10 @@ func (s *RingCentral) Emit(filter string, body map[string]any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire()
+	happening := uuid.New()
 	for _, x := range s.subs {
 		if slices.Contains(filterTexts(x.filters), filter) {
-			s.notify(x, filter, body)
+			s.notify(x, filter, body, happening)
 		}
 	}
 }
@@ -46,15 +48,16 @@ func (s *RingCentral) emitChanges(changes []ExtensionChange) {
 	for _, ch := range changes {
 		byID[ch.ExtensionID] = append(byID[ch.ExtensionID], ch)
 	}
+	happening := uuid.New()
 	for _, x := range s.subs {
 		for _, f := range x.filters {
 			if f.list {
-				s.notifyList(x, f, changes)
+				s.notifyList(x, f, changes, happening)
 				continue
 			}
 			for _, ch := range byID[f.extension] {
 				if ch.EventType != "Create" {
-					s.notify(x, f.text, ch.body())
+					s.notify(x, f.text, ch.body(), happening)
 				}
 			}
 		}
@@ -69,13 +72,13 @@ func (ch ExtensionChange) body() map[string]any {
 	return body
 }
 
-func (s *RingCentral) notifyList(x *subscription, f filter, changes []ExtensionChange) {
+func (s *RingCentral) notifyList(x *subscription, f filter, changes []ExtensionChange, happening uuid.UUID) {
 	if !s.quirks.FlatListEvents {
-		s.notify(x, f.text, map[string]any{"extensions": changes})
+		s.notify(x, f.text, map[string]any{"extensions": changes}, happening)
 		return
 	}
 	for _, ch := range changes {
-		s.notify(x, f.text, ch.body())
+		s.notify(x, f.text, ch.body(), happening)
 	}
 }
 
@@ -90,13 +93,17 @@ type envelope struct {
 }
 
 // notify makes a notification for one subscription and sends it, or lets the faults in force have it. The
-// world is locked. What goes to a subscription that is not active is lost.
-func (s *RingCentral) notify(x *subscription, event string, body map[string]any) {
+// world is locked. What goes to a subscription that is not active is lost. The happening is the same for all
+// subscriptions that tell of it.
+func (s *RingCentral) notify(x *subscription, event string, body map[string]any, happening uuid.UUID) {
 	if !x.blacklisted.IsZero() {
 		return
 	}
 	e := envelope{UUID: uuid.NewString(), Event: event, Timestamp: stamp(time.Now()), SubscriptionID: x.id,
 		OwnerID: x.owner, Body: body}
+	if s.quirks.SharedUUID {
+		e.UUID = sharedUUID(happening, event, body)
+	}
 	if s.quirks.OldTimestamps {
 		e.Timestamp = time.Now().UTC().Format("2006-01-02T15:04:05.000-0700")
 	}
@@ -115,6 +122,15 @@ func (s *RingCentral) notify(x *subscription, event string, body map[string]any)
 		header = "Validation-Token"
 	}
 	s.post(&delivery{sub: x, envelope: e, header: header})
+}
+
+// sharedUUID is that of one notice of a happening, to whichever subscription it goes.
+func sharedUUID(happening uuid.UUID, event string, body map[string]any) string {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return happening.String() // it will not be sent either
+	}
+	return uuid.NewSHA1(happening, append([]byte(event), text...)).String()
 }
 
 // post lets the faults in force have the delivery, or sends it. The world is locked.

@@ -19,6 +19,7 @@ type FaultKind string
 const (
 	Delay     FaultKind = "delay"     // a call is answered, a delivery sent, so much later
 	Status    FaultKind = "status"    // the call has no effect and is refused with Fault.Status (429, 5xx, 401)
+	Refuse    FaultKind = "refuse"    // likewise with the vendor's Fault.Code, such as SUB-524
 	Truncate  FaultKind = "truncate"  // the call takes effect; half of its reply is sent, then the line is cut
 	Stale     FaultKind = "stale"     // reads answer from the world as it was Fault.Delay ago
 	Drop      FaultKind = "drop"      // the delivery is lost
@@ -33,6 +34,7 @@ type Fault struct {
 	Count     int           // how many times; 0: until cleared
 	Delay     time.Duration // for Delay and Stale; for Status 429 the penalty told, 0: the vendor's 60 s
 	Status    int           // for Status
+	Code      string        // for Refuse: a code of registrations
 }
 
 type faultJSON struct {
@@ -41,11 +43,12 @@ type faultJSON struct {
 	Count     int       `json:"count,omitempty"`
 	Delay     string    `json:"delay,omitempty"`
 	Status    int       `json:"status,omitempty"`
+	Code      string    `json:"code,omitempty"`
 }
 
 // MarshalJSON writes the fault as the control endpoint shows it, with the delay as "1.5s".
 func (f Fault) MarshalJSON() ([]byte, error) {
-	j := faultJSON{Operation: f.Operation, Kind: f.Kind, Count: f.Count, Status: f.Status}
+	j := faultJSON{Operation: f.Operation, Kind: f.Kind, Count: f.Count, Status: f.Status, Code: f.Code}
 	if f.Delay > 0 {
 		j.Delay = f.Delay.String()
 	}
@@ -58,7 +61,7 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return err
 	}
-	*f = Fault{Operation: j.Operation, Kind: j.Kind, Count: j.Count, Status: j.Status}
+	*f = Fault{Operation: j.Operation, Kind: j.Kind, Count: j.Count, Status: j.Status, Code: j.Code}
 	if j.Delay == "" {
 		return nil
 	}
@@ -74,7 +77,7 @@ func (f Fault) check() error {
 		if f.Operation != Deliveries {
 			return fmt.Errorf("fault %s: only deliveries can have it", f.Kind)
 		}
-	case Status, Truncate, Stale:
+	case Status, Refuse, Truncate, Stale:
 		if f.Operation == Deliveries {
 			return fmt.Errorf("fault %s: deliveries cannot have it", f.Kind)
 		}
@@ -83,6 +86,9 @@ func (f Fault) check() error {
 	}
 	if f.Kind == Status && (f.Status < 400 || f.Status > 599) {
 		return fmt.Errorf("fault status: %d is no refusal", f.Status)
+	}
+	if f.Kind == Refuse && refusals[f.Code] == 0 {
+		return fmt.Errorf("fault refuse: unknown code %q", f.Code)
 	}
 	if f.Count < 0 || f.Delay < 0 {
 		return errors.New("fault: negative count or delay")
@@ -132,6 +138,7 @@ func (s *RingCentral) Faults() []Fault {
 type trouble struct {
 	delay, age, penalty                time.Duration
 	status                             int
+	code                               string
 	truncate, drop, duplicate, reorder bool
 }
 
@@ -162,6 +169,8 @@ func (t *trouble) add(f Fault) {
 		t.age = max(t.age, f.Delay)
 	case Status:
 		t.status, t.penalty = f.Status, f.Delay
+	case Refuse:
+		t.code = f.Code
 	case Truncate:
 		t.truncate = true
 	case Drop:

@@ -206,6 +206,8 @@ func TestImpossibleFaults(t *testing.T) {
 		"a call cannot be lost":   {Operation: "readExtension", Kind: sim.Drop},
 		"a delivery has no reply": {Operation: sim.Deliveries, Kind: sim.Truncate},
 		"200 is no refusal":       {Kind: sim.Status, Status: 200},
+		"an unknown code":         {Operation: "createSubscription", Kind: sim.Refuse, Code: "SUB-999"},
+		"a delivery has no code":  {Operation: sim.Deliveries, Kind: sim.Refuse, Code: "SUB-505"},
 		"a negative count":        {Kind: sim.Truncate, Count: -1},
 	} {
 		if err := w.Fault(f); err == nil {

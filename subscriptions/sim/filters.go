@@ -3,6 +3,7 @@ package sim
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +65,9 @@ func (c *call) filters(texts []string, seconds int) (granted []filter, refused [
 
 // disables says why a filter is set aside; nil when it is not.
 func (c *call) disables(f filter) *disabledFilter {
+	if reason := c.s.disabled[f.text]; reason != "" {
+		return &disabledFilter{f.text, reason, disabledOnRequest}
+	}
 	if f.reminder() {
 		return nil
 	}
@@ -75,6 +79,27 @@ func (c *call) disables(f filter) *disabledFilter {
 		return &disabledFilter{f.text, "SUB-412", "Extension permission [HUD] is missing"}
 	}
 	return nil
+}
+
+const disabledOnRequest = "Disabled on request"
+
+// DisableFilter sets a filter aside for a reason, such as SUB-412: where it is asked for from now on, and in
+// the subscriptions that have it. It is written with real ids, a reminder as it was asked for. Without a
+// reason it is served again, where it is asked for anew: by an update, for one.
+func (s *RingCentral) DisableFilter(text, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.disabled[text] = reason
+	if reason == "" {
+		return
+	}
+	for _, x := range s.subs {
+		kept := slices.DeleteFunc(slices.Clone(x.filters), func(f filter) bool { return f.text == text })
+		if len(kept) < len(x.filters) {
+			x.disabled = append(x.disabled, disabledFilter{text, reason, disabledOnRequest})
+		}
+		x.filters = kept
+	}
 }
 
 func (c *call) filter(text string, seconds int) (filter, error) {

@@ -98,6 +98,7 @@ type world struct {
 	*sim.RingCentral
 	url    string
 	vendor *vendor
+	client *http.Client
 }
 
 func start(t testing.TB, opts sim.Options) *world {
@@ -114,7 +115,7 @@ func start(t testing.TB, opts sim.Options) *world {
 		}
 		http.DefaultClient.CloseIdleConnections()
 	})
-	return &world{s, server.URL, loadVendor(t)}
+	return &world{s, server.URL, loadVendor(t), http.DefaultClient}
 }
 
 // free lifts all rate limits.
@@ -164,7 +165,7 @@ func (w *world) get(t testing.TB, token, path string) answer {
 
 func (w *world) do(t testing.TB, r *http.Request) answer {
 	t.Helper()
-	reply, err := http.DefaultClient.Do(r)
+	reply, err := w.client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,11 +370,11 @@ func subscribe(address string, expiresIn int, texts ...string) map[string]any {
 }
 
 type subscription struct {
-	ID, Status, ExpirationTime string
-	ExpiresIn                  int
-	EventFilters               []string
-	DisabledFilters            []struct{ Filter, Reason, Message string }
-	BlacklistedData            *struct{ BlacklistedAt, Reason string }
+	ID, Status, CreationTime, ExpirationTime string
+	ExpiresIn                                int
+	EventFilters                             []string
+	DisabledFilters                          []struct{ Filter, Reason, Message string }
+	BlacklistedData                          *struct{ BlacklistedAt, Reason string }
 }
 
 // subscribed creates a subscription that must succeed.

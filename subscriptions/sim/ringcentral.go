@@ -18,7 +18,7 @@ type Options struct {
 	ClientSecret string // default "rescind-dev-secret"
 
 	Limits           map[string]Limit // per group: light, medium, heavy, auth
-	MaxSubscriptions int              // per user and app; default 20
+	MaxSubscriptions int              // per user and app; default 20, which the vendor says to rely on; it allows 30
 	Speed            float64          // how much faster than the wall's its clock runs; default 1
 	Quirks           Quirks           // see SetQuirks
 
@@ -42,6 +42,8 @@ type Quirks struct {
 	NoRetryAfter     bool // 429 without Retry-After
 	NoTotals         bool // paging without totalPages, totalElements and lastPage
 	AutoRecover      bool // a blacklisted webhook that answers is active again after 15 min, instead of never
+	SharedUUID       bool // what happens has one uuid for all subscriptions that tell of it, instead of one for each
+	RenewalHandshake bool // a webhook is asked again at each renewal, instead of at creation only
 }
 
 // RingCentral is a simulated RingCentral: an http.Handler with a world behind it.
@@ -66,7 +68,8 @@ type RingCentral struct {
 	refresh  map[string]*session
 	sessions map[bucketKey][]*session // of a user and app, oldest first
 	buckets  map[bucketKey]*bucket
-	subs     []*subscription // oldest first
+	subs     []*subscription   // oldest first
+	disabled map[string]string // reasons, by filter
 	faults   []*Fault
 	calls    map[string]int
 }
@@ -85,6 +88,7 @@ func NewRingCentral(opts Options) *RingCentral {
 		refresh:  map[string]*session{},
 		sessions: map[bucketKey][]*session{},
 		buckets:  map[bucketKey]*bucket{},
+		disabled: map[string]string{},
 		calls:    map[string]int{},
 	}
 	s.deliver = newSender(opts.Senders, s.send)
@@ -146,6 +150,8 @@ func (s *RingCentral) routes() {
 	s.mux.HandleFunc("GET /sim/faults", s.showFaults)
 	s.mux.HandleFunc("POST /sim/faults", s.addFault)
 	s.mux.HandleFunc("DELETE /sim/faults", s.dropFaults)
+	s.mux.HandleFunc("POST /sim/filters", s.disableFilter)
+	s.mux.HandleFunc("DELETE /sim/subscriptions/{id}", s.loseSubscription)
 }
 
 // operations lists the API. Groups and permissions are those of the vendor's description.

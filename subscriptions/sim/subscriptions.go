@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -63,6 +64,26 @@ func (s *RingCentral) Subscriptions() []Subscription {
 			Failed: x.failed})
 	}
 	return list
+}
+
+// LoseSubscription forgets one without a word: as an administrator would who deletes it, or a fault over
+// there. It errs if there is none.
+func (s *RingCentral) LoseSubscription(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expire()
+	for _, x := range s.subs {
+		if x.id == id {
+			s.forget(x)
+			return nil
+		}
+	}
+	return errors.New("lose subscription: there is none with that id")
+}
+
+func (s *RingCentral) forget(x *subscription) {
+	x.end()
+	s.subs = slices.DeleteFunc(s.subs, func(y *subscription) bool { return x == y })
 }
 
 // expire forgets what has run out, silently as the vendor does.
@@ -157,8 +178,7 @@ func (c *call) deleteSubscription() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.end()
-	c.s.subs = slices.DeleteFunc(c.s.subs, func(y *subscription) bool { return x == y })
+	c.s.forget(x)
 	c.status = http.StatusNoContent
 	return nil, nil
 }
@@ -267,6 +287,9 @@ func (c *call) updateSubscription() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.shakeAgain(x); err != nil {
+		return nil, err
+	}
 	x.seconds, x.filters, x.disabled = seconds, filters, disabled
 	c.s.renew(x)
 	return c.subscriptionInfo(x), nil
@@ -277,8 +300,23 @@ func (c *call) renewSubscription() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.shakeAgain(x); err != nil {
+		return nil, err
+	}
 	c.s.renew(x)
 	return c.subscriptionInfo(x), nil
+}
+
+// shakeAgain asks the webhook once more, where that is the reading; the subscription may end meanwhile.
+func (c *call) shakeAgain(x *subscription) error {
+	if !c.quirks.RenewalHandshake {
+		return nil
+	}
+	if err := c.unlocked(func() error { return c.s.handshake(c.r.Context(), x.address, x.secret) }); err != nil {
+		return err
+	}
+	_, err := c.find()
+	return err
 }
 
 // renew starts the life and the reminders anew. The world is locked.
@@ -302,7 +340,9 @@ func (s *RingCentral) remind(ctx context.Context, x *subscription, f filter) {
 	next := expires.Add(-s.scale(f.threshold))
 	for wait(ctx, time.Until(next)) && time.Now().Before(expires) {
 		s.mu.Lock()
-		s.notify(x, f.text, map[string]any{"expiresIn": secondsUntil(expires)})
+		if slices.Contains(x.filters, f) { // it may have been disabled
+			s.notify(x, f.text, map[string]any{"expiresIn": secondsUntil(expires)}, uuid.New())
+		}
 		s.mu.Unlock()
 		next = next.Add(max(s.scale(f.interval), time.Millisecond))
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
+	"github.com/rescindhq/rescind/subscriptions/lead"
 )
 
 const (
@@ -24,7 +25,6 @@ const (
 	LeaseLife = 15 * time.Second
 
 	pollLimit  = 2 * time.Minute // of one poll with all that follows from it
-	giveBack   = 2 * time.Second // to give the lease back when we stop
 	mendWait   = 5 * time.Minute // after a fault that a person must mend
 	firstRetry = time.Second
 	lastRetry  = 2 * time.Minute
@@ -33,17 +33,11 @@ const (
 // Lease is the right to poll one tail, with its cursor. Errors:
 // [events.ErrConflict] if another holds it; any other may pass.
 type Lease interface {
-	// Life is how long it lasts after it was last written.
-	Life() time.Duration
-	// Acquire takes it once it is free, or its holder has been silent for a life.
-	Acquire(context.Context) error
+	lead.Lease
 	// Load gives the cursor that its holder goes on from; empty if there is none.
 	Load(context.Context) (cursor []byte, revision uint64, err error)
-	// Renew prolongs it; Save does so too, and stores the cursor in the same write.
-	Renew(context.Context) error
+	// Save stores the cursor and prolongs the lease, in one write.
 	Save(ctx context.Context, cursor []byte) error
-	// Release gives it back; no error if it was lost.
-	Release(context.Context) error
 }
 
 // Config says what is polled, and how often.
@@ -110,77 +104,30 @@ func (l *Loop) Run(ctx context.Context) error {
 		return errors.New("tail: already running")
 	}
 	defer l.running.Store(false)
-	for ctx.Err() == nil {
-		err := l.cfg.Lease.Acquire(ctx)
-		switch {
-		case err == nil:
-			l.hold(ctx)
-		case ctx.Err() == nil && !errors.Is(err, events.ErrConflict):
-			l.metrics.count("failed")
-			l.log.Warn("lease of the tail cannot be asked for, tried again", slog.Any("error", err))
-		}
-		pause(ctx, about(l.cfg.Lease.Life()/4))
-	}
+	lead.Run(ctx, lead.Config{Lease: l.cfg.Lease, What: "the tail", Note: l.note, Log: l.log}, l.poll)
 	return nil
 }
 
-// hold polls until the lease is lost or ctx ends, and then gives it back.
-func (l *Loop) hold(ctx context.Context) {
-	l.log.InfoContext(ctx, "tail is polled here")
-	l.metrics.hold()
-	within, lose := context.WithCancelCause(ctx)
-	renewed := make(chan struct{})
-	go func() {
-		defer close(renewed)
-		l.renew(within, lose)
-	}()
-	l.poll(within, lose)
-	lose(nil)
-	<-renewed
-	l.metrics.leave()
-	if why := context.Cause(within); errors.Is(why, errLost) && ctx.Err() == nil {
-		l.metrics.count("lost")
-		l.log.WarnContext(ctx, "tail is not polled here any more", slog.Any("error", why))
-	}
-	l.release(ctx)
-}
-
-func (l *Loop) release(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBack)
-	defer cancel()
-	if err := l.cfg.Lease.Release(ctx); err != nil {
-		l.log.WarnContext(ctx, "lease of the tail is not given back, it ends by itself", slog.Any("error", err))
-	}
-}
-
-var errLost = errors.New("lease lost")
-
-// renew keeps the lease alive, and ends ctx once it is lost: another has it, or
-// it could not be renewed for its whole life, so that another may.
-func (l *Loop) renew(ctx context.Context, lose context.CancelCauseFunc) {
-	life := l.cfg.Lease.Life()
-	good := time.Now()
-	for pause(ctx, life/3) {
-		began := time.Now()
-		err := l.cfg.Lease.Renew(ctx)
-		switch {
-		case err == nil:
-			good = began
-		case errors.Is(err, events.ErrConflict), time.Since(good) >= life:
-			lose(fmt.Errorf("%w: %w", errLost, err))
-			return
-		}
+// note tells the metrics what became of the lease.
+func (l *Loop) note(s lead.Step) {
+	switch s {
+	case lead.Held:
+		l.metrics.hold()
+	case lead.Left:
+		l.metrics.leave()
+	case lead.Lost, lead.Failed:
+		l.metrics.count(string(s))
 	}
 }
 
 // poll polls until the lease is lost or ctx ends.
-func (l *Loop) poll(ctx context.Context, lose context.CancelCauseFunc) {
+func (l *Loop) poll(ctx context.Context, lose func(error)) {
 	for {
 		n, err := l.pass(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, errLost) {
+		if errors.Is(err, lead.ErrLost) {
 			lose(err)
 			return
 		}
@@ -214,7 +161,7 @@ func (l *Loop) pass(ctx context.Context) (published int, err error) {
 	}
 	err = l.cfg.Lease.Save(ctx, next)
 	if errors.Is(err, events.ErrConflict) {
-		return published, fmt.Errorf("%w: %w", errLost, err)
+		return published, fmt.Errorf("%w: %w", lead.ErrLost, err)
 	}
 	if err == nil && l.cfg.Alive != nil {
 		l.cfg.Alive(l.cfg.Home, began)
