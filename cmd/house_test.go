@@ -47,8 +47,9 @@ var house = map[string]string{
 	"subscriptions":             "events",
 	"subscriptions/listen":      "events subscriptions",
 	"subscriptions/budget":      "cache events subscriptions",
-	"subscriptions/renew":       "events subscriptions",
-	"subscriptions/tail":        "cache events subscriptions",
+	"subscriptions/lead":        "events",
+	"subscriptions/renew":       "events subscriptions subscriptions/lead",
+	"subscriptions/tail":        "cache events subscriptions subscriptions/lead",
 	"subscriptions/client":      "cache events subscriptions",
 	"subscriptions/ringcentral": "cache events subscriptions subscriptions/client",
 	"subscriptions/box":         "cache events subscriptions subscriptions/client",
@@ -64,7 +65,8 @@ var house = map[string]string{
 	"cmd/faults": "cache cache/lookup cmd/config cmd/service events events/stream subscriptions/sim",
 	"cmd/config": "cache events subscriptions subscriptions/providers",
 	"cmd/service": "cache cache/ask cache/fence cache/refresh cmd/config events events/stream subscriptions" +
-		" subscriptions/budget subscriptions/listen subscriptions/providers subscriptions/renew subscriptions/tail",
+		" subscriptions/budget subscriptions/client subscriptions/listen subscriptions/providers" +
+		" subscriptions/renew subscriptions/tail",
 	"cmd/listener": "cmd/config cmd/service",
 	"cmd/worker":   "cmd/config cmd/service",
 	"cmd/rescind": "cache cache/lookup cache/races cache/redislocal cmd/config cmd/faults cmd/service events" +

@@ -41,6 +41,40 @@
 // access token. That the token is the subject's is the application's word. The token
 // itself is not kept, logged or repeated. What was told of a token stands until then.
 //
+// # For operators
+//
+// Two calls look at the cache and change nothing.
+//
+//	POST /v1/reach
+//	{"provider": "box", "tenant": "987", "tags": ["group:9", …]}
+//
+//	{"entries": [{"subject": "42", "resource": "", "until": "…", "read": true}, …],
+//	 "more": false, "alive": 1, "calls": 2}
+//
+// tells what is alive under up to 1000 tags: what a change of these would drop. At
+// most 1000 entries are named, in order; more says that there are others, alive
+// counts them, up to 100,000, and calls is how many calls of the provider it takes at
+// most to fetch all of them again. read says whether an entry was read since it was
+// stored; it is left out before Redis 7.2, where looking would count as reading.
+//
+//	POST /v1/verify
+//	{"provider": "box", "tenant": "987", "subject": "42", "resource": "folder:11"}
+//
+//	{"cached": {"as_of": "…", "until": "…", "version": "…", "confirmed": true,
+//	  "basis": "…", "covers": […], "grants": {…}, "why": {…}, "tags": […], "stored": true},
+//	 "provider": {"basis": "…", "covers": […], "grants": {…}, "why": {…}, "tags": […]},
+//	 "differences": [{"grant": "permission/can_upload", "cached": "*", "provider": null}],
+//	 "match": false}
+//
+// asks the provider now, after all others who want its calls, and compares. Nothing is
+// stored. cached is null if nothing usable stands, provider if it could not be asked:
+// then error says why. The grant of a difference may also be why/ and a grant, or
+// _covers. changed is true if the entry changed meanwhile, twice: then nothing is
+// compared. match is true only if both are there and say the same. With the level
+// "cached" it is an ordinary reading instead: a miss is filled, of which fetched tells,
+// and the provider is not asked. The tags are those whose change drops the entry;
+// those of the provider's are what its answer is computed from.
+//
 // # Errors
 //
 // Errors of the call are 400, also for a reply that cannot be used, 401, 404, 405,

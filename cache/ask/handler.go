@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ import (
 
 // Path of the evaluation call.
 const Path = "/access/v1/evaluation"
+
+var paths = []string{Path, TokensPath, ReachPath, VerifyPath}
 
 // The bounds of a question.
 const (
@@ -51,7 +54,12 @@ type Config struct {
 	// if there is none or it is not known. It must not wait.
 	Delay func(events.Home) time.Duration
 	// Tokens takes what is told of tokens; nil: nobody takes it.
-	Tokens     TokenTaker
+	Tokens TokenTaker
+	// Operator serves the two calls for operators; nil: they are not served. Cost, if
+	// set, says how many calls it takes at most to fetch one entry of a basis again,
+	// which is empty where it is not known.
+	Operator   Operator
+	Cost       func(h events.Home, basis string) int
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
 }
@@ -69,7 +77,8 @@ func New(c Config) *Handler {
 	h := &Handler{
 		Config: c, token: sha256.Sum256([]byte(c.Token)),
 		asks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rescind_asks_total", Help: "Questions by outcome: granted, denied, unknown, refused, failed; told is of tokens.",
+			Name: "rescind_asks_total", Help: "Questions by outcome: granted, denied, unknown, refused, failed; told is of tokens. Of operators: " +
+				"reached, shown, matched, differed, changed, missing, unread.",
 		}, []string{"outcome"}),
 		took: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "rescind_ask_seconds", Help: "Time to answer a question, a fetch included.",
@@ -121,6 +130,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusOK, answer)
 	}
 	h.asks.WithLabelValues(outcome).Inc()
+	if r.URL.Path == ReachPath || r.URL.Path == VerifyPath {
+		return // nobody's action waits for these
+	}
 	h.took.Observe(time.Since(start).Seconds())
 }
 
@@ -133,9 +145,16 @@ func (h *Handler) serve(r *http.Request) (answer any, outcome string, err error)
 	if err != nil {
 		return nil, "", err
 	}
-	if r.URL.Path == TokensPath {
+	switch r.URL.Path {
+	case TokensPath:
 		t, err := h.tell(r.Context(), body)
 		return t, outcomeTold, err
+	case ReachPath:
+		t, err := h.reach(r.Context(), body)
+		return t, outcomeReached, err
+	case VerifyPath:
+		v, outcome, err := h.verify(r.Context(), body)
+		return v, outcome, err
 	}
 	d, err := h.answer(r.Context(), body)
 	return d, d.Context.State, err
@@ -161,8 +180,8 @@ func (h *Handler) answer(ctx context.Context, body []byte) (decision, error) {
 }
 
 func (h *Handler) admit(r *http.Request) error {
-	if r.URL.Path != Path && r.URL.Path != TokensPath {
-		return problem{http.StatusNotFound, "there are only " + Path + " and " + TokensPath}
+	if !slices.Contains(paths, r.URL.Path) {
+		return problem{http.StatusNotFound, "there are only " + strings.Join(paths, ", ")}
 	}
 	if h.Token != "" {
 		given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -181,12 +200,16 @@ func (h *Handler) admit(r *http.Request) error {
 }
 
 func read(r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	most := int64(maxBody)
+	if r.URL.Path == ReachPath {
+		most = maxReachBody
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
 	if err != nil {
 		return nil, bad("the body could not be read")
 	}
-	if len(body) > maxBody {
-		return nil, problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body exceeds %d bytes", maxBody)}
+	if int64(len(body)) > most {
+		return nil, problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body exceeds %d bytes", most)}
 	}
 	return body, nil
 }

@@ -133,13 +133,15 @@ func (l *Lease) Changed(tag events.Tag) cache.Version { return l.changed[tag] }
 // Needs is the lowest number under which something that is computed from a
 // tag that was watched is of use now: after the last change, and after the
 // times at which the source is looked at again, as far as these have come.
-func (l *Lease) Needs(tag events.Tag) cache.Version {
-	at := l.changed[tag]
+func (l *Lease) Needs(tag events.Tag) cache.Version { return needs(l.changed[tag], l.Stamp.Number) }
+
+// needs is the lowest number of use at the number now, after a change at another.
+func needs(at, now cache.Version) cache.Version {
 	if at == 0 {
 		return 0
 	}
 	for _, d := range []time.Duration{cache.Settled, cache.Soon} {
-		if then := at + cache.Version(d.Microseconds()); l.Stamp.Number >= then {
+		if then := at + cache.Version(d.Microseconds()); now >= then {
 			return then
 		}
 	}

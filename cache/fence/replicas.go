@@ -18,22 +18,28 @@ var ErrReplicas = errors.New("too few replicas have it")
 // pinned returns the store on one connection to the primary of a tenant's
 // slot: WAIT counts what its own connection has written.
 func (s *Store) pinned(ctx context.Context, h events.Home) (*Store, *redis.Conn, error) {
-	on := *s
+	one, err := s.primary(ctx, h)
+	if err != nil {
+		return nil, nil, fmt.Errorf("wait for replicas: %w", err)
+	}
+	on, conn := *s, one.Conn()
+	on.rdb = conn
+	return &on, conn, nil
+}
+
+// primary returns the client of the primary of a tenant's slot.
+func (s *Store) primary(ctx context.Context, h events.Home) (*redis.Client, error) {
 	switch c := s.rdb.(type) {
 	case *redis.ClusterClient:
 		one, err := c.MasterForKey(ctx, s.keys.Fence(h))
 		if err != nil {
-			return nil, nil, fmt.Errorf("find the primary: %w", err)
+			return nil, fmt.Errorf("find the primary: %w", err)
 		}
-		conn := one.Conn()
-		on.rdb = conn
-		return &on, conn, nil
+		return one, nil
 	case *redis.Client:
-		conn := c.Conn()
-		on.rdb = conn
-		return &on, conn, nil
+		return c, nil
 	}
-	return nil, nil, fmt.Errorf("wait for replicas: %w", ErrClient)
+	return nil, ErrClient
 }
 
 // awaitReplicas waits until enough replicas have what was written on conn.

@@ -19,10 +19,12 @@ var (
 	invalidateLua string
 	//go:embed release.lua
 	releaseLua string
+	//go:embed glance.lua
+	glanceLua string
 )
 
 type scripts struct {
-	begin, commit, invalidate, release *redis.Script
+	begin, commit, invalidate, release, glance *redis.Script
 }
 
 // Headers that Redis 7 reads. Dropping and asking must work at full memory; a
@@ -30,18 +32,20 @@ type scripts struct {
 const (
 	plainHeader = "#!lua\n"
 	oomHeader   = "#!lua flags=allow-oom\n"
+	lookHeader  = "#!lua flags=no-writes\n"
 )
 
 func newScripts(headers bool) scripts {
-	plain, oom := plainHeader, oomHeader
+	plain, oom, look := plainHeader, oomHeader, lookHeader
 	if !headers {
-		plain, oom = "", ""
+		plain, oom, look = "", "", ""
 	}
 	return scripts{
 		begin:      redis.NewScript(oom + prelude + beginLua),
 		commit:     redis.NewScript(plain + prelude + commitLua),
 		invalidate: redis.NewScript(oom + prelude + invalidateLua),
 		release:    redis.NewScript(oom + releaseLua),
+		glance:     redis.NewScript(look + prelude + glanceLua),
 	}
 }
 
@@ -61,7 +65,7 @@ func loadScripts(ctx context.Context, rdb Redis) (s scripts, headers bool, err e
 }
 
 func (s scripts) load(ctx context.Context, rdb Redis) error {
-	for _, one := range []*redis.Script{s.begin, s.commit, s.invalidate, s.release} {
+	for _, one := range []*redis.Script{s.begin, s.commit, s.invalidate, s.release, s.glance} {
 		if err := one.Load(ctx, rdb).Err(); err != nil {
 			return err
 		}

@@ -22,6 +22,29 @@ var wanted = []struct{ name, value, reason string }{
 	{"appendonly", "no", "a restored log brings back rights that were revoked meanwhile"},
 }
 
+// Setting is a setting that the contract needs, and what a server has of it.
+type Setting struct{ Name, Value, Want, Reason string }
+
+// OK says whether it is as it must be.
+func (s Setting) OK() bool { return s.Value == s.Want }
+
+// Settings asks one server, which a [redis.ClusterClient] is not, for what
+// [CheckServer] wants of it. It changes nothing.
+func Settings(ctx context.Context, one redis.Cmdable) (all []Setting, err error) {
+	for _, w := range wanted {
+		got, err := one.ConfigGet(ctx, w.name).Result()
+		if err != nil {
+			return nil, fmt.Errorf("ask redis for %s (the user needs +config|get): %w", w.name, err)
+		}
+		value, ok := got[w.name]
+		if !ok {
+			value = "unknown"
+		}
+		all = append(all, Setting{w.name, value, w.value, w.reason})
+	}
+	return all, nil
+}
+
 // CheckServer returns an error that wraps [ErrPolicy] and names each setting
 // that is wrong, what it must be, and why. Every primary of a cluster is asked.
 func CheckServer(ctx context.Context, rdb redis.UniversalClient) error {
@@ -34,14 +57,14 @@ func CheckServer(ctx context.Context, rdb redis.UniversalClient) error {
 }
 
 func checkOne(ctx context.Context, rdb redis.Cmdable) error {
+	settings, err := Settings(ctx, rdb)
+	if err != nil {
+		return err
+	}
 	var wrong []string
-	for _, w := range wanted {
-		got, err := rdb.ConfigGet(ctx, w.name).Result()
-		if err != nil {
-			return fmt.Errorf("ask redis for %s (the user needs +config|get): %w", w.name, err)
-		}
-		if value, ok := got[w.name]; !ok || value != w.value {
-			wrong = append(wrong, fmt.Sprintf("%s is %q and must be %q: %s", w.name, value, w.value, w.reason))
+	for _, s := range settings {
+		if !s.OK() {
+			wrong = append(wrong, fmt.Sprintf("%s is %q and must be %q: %s", s.Name, s.Value, s.Want, s.Reason))
 		}
 	}
 	if h, err := history(ctx, rdb); err != nil || !strings.Contains(h, "master_replid:") {

@@ -45,6 +45,15 @@
 // and never takes an answer whose fetch began before it asked. An answer that
 // could not be stored is given out only if nothing older than that went into it.
 //
+// # What it tells
+//
+// A [Journal] hears of every change that hit something alive, with the first entries
+// that it hit; those of a batch that hit nothing are told of together. Which of
+// several changes of one step hit an entry is told by the subject that it names, else
+// each with another tag is named. Then it hears of each entry that is fetched again
+// for that, and confirmed; of what the fence refused, of providers that were late, and
+// of what is dead. Renewals of what nobody changed are not told.
+//
 // # What it never does
 //
 // It never stores but through the fence, never extends a life because of a

@@ -47,6 +47,8 @@ type Config struct {
 	Later Scheduler
 	// Flights is how many fetches may run at once; zero means 64.
 	Flights int
+	// Journal is told what became of entries and, by [Worker], of changes; nil: nobody.
+	Journal Journal
 	Metrics *Metrics
 	Log     *slog.Logger
 }
@@ -57,6 +59,7 @@ type Filler struct {
 	idleless atomic.Bool // the store cannot tell which entries are read
 	gate     gate
 	slots    chan struct{}
+	compares chan struct{}
 	base     context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -73,7 +76,7 @@ func NewFiller(c Config) (*Filler, error) {
 	if c.Flights == 0 {
 		c.Flights = 64
 	}
-	f := &Filler{Config: c, slots: make(chan struct{}, c.Flights)}
+	f := &Filler{Config: c, slots: make(chan struct{}, c.Flights), compares: make(chan struct{}, maxCompares)}
 	f.base, f.cancel = context.WithCancel(context.Background())
 	return f, nil
 }
@@ -290,6 +293,7 @@ func (f *Filler) try(ctx context.Context, reader Reader, s *session, limit time.
 	}
 	f.Log.DebugContext(ctx, "fenced", "provider", s.ref.Provider, "tenant", s.ref.Tenant,
 		"subject", s.ref.Subject, "refused", o.Refused, "thing", o.Thing)
+	f.fenced(s.ref, o.Refused, o.Thing)
 	if o.Thing != "" {
 		s.refused[o.Thing] = true
 	}

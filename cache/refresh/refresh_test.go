@@ -242,3 +242,51 @@ func TestChangeAsksForARefreshWithinTheOldDeadline(t *testing.T) {
 		}
 	})
 }
+
+// What may only have been missed, or is told again, goes after what has changed.
+func TestWhoGoesAfterOthers(t *testing.T) {
+	tenant := func(source events.Source) events.Change {
+		c := changeOf(home, string(source), events.TenantTag)
+		c.Source = source
+		return c
+	}
+	correction := changeOf(home, "late", subject("42"))
+	correction.Source = events.Sweep
+	for name, c := range map[string]struct {
+		change events.Change
+		low    bool
+	}{
+		"a notice":               {tenant(events.Webhook), false},
+		"a poll":                 {tenant(events.Tail), false},
+		"the sweep of a gap":     {tenant(events.Sweep), true},
+		"a replay":               {tenant(events.Replay), true},
+		"a late provider's word": {correction, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(w *world) {
+				s := w.site()
+				asked := make(chan cache.Purpose, 1)
+				worker := s.worker()
+				n := &notebook{}
+				worker.Queue = n
+				s.stored(ref("42"))
+				s.publish(c.change)
+				s.apply(worker.Apply)
+				s.settled()
+				eventually(s.t, "a task", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return len(n.tasks) == 1 })
+				s.provider.says(func(ctx context.Context, _ events.Ref, _ cache.Session) (cache.Answer, error) {
+					asked <- cache.PurposeOf(ctx)
+					return grants("*"), nil
+				})
+				worker.Refresh(s.ctx, n.tasks[0])
+				want := cache.ForChange
+				if c.low {
+					want = cache.ForSweep
+				}
+				if got := <-asked; got != want || n.tasks[0].Low != c.low {
+					s.t.Errorf("asked as %d, want %d; task %+v", got, want, n.tasks[0])
+				}
+			})
+		})
+	}
+}

@@ -148,6 +148,7 @@ func (w *Worker) upkeep(ctx context.Context, t stream.Task, before standing, as 
 		w.late(ctx, t, r)
 	}
 	w.Metrics.upkept(t.Provider, outcome)
+	w.lookedAt(t, r)
 }
 
 // same compares what is granted and why not.
@@ -163,11 +164,13 @@ func (w *Worker) late(ctx context.Context, t stream.Task, r Result) {
 	w.Metrics.late(t.Provider, by)
 	w.Log.InfoContext(ctx, "the provider was late", "provider", t.Provider, "tenant", t.Tenant,
 		"subject", t.Subject, "resource", t.Resource, "seconds", by.Seconds())
+	id := events.ChangeID(t.Home, fmt.Sprintf("late:%s:%s:%s", t.Subject, t.Resource, r.Version))
+	w.lateBy(t, r, by, id)
 	if w.Changes == nil {
 		return
 	}
 	c := events.Change{
-		ID:   events.ChangeID(t.Home, fmt.Sprintf("late:%s:%s:%s", t.Subject, t.Resource, r.Version)),
+		ID:   id,
 		Home: t.Home, Source: events.Sweep, Tags: []events.Tag{events.SubjectTag(t.Subject)}, Received: time.Now().UTC(),
 	}
 	if _, err := w.Changes.Publish(ctx, c); err != nil {

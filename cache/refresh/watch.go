@@ -7,6 +7,7 @@ import (
 
 	"github.com/rescindhq/rescind/cache/fence"
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/events/stream"
 )
 
 // watchEvery is how often a worker asks whether Redis is still the one it was.
@@ -54,7 +55,9 @@ func (w *Worker) check(ctx context.Context, seen string) string {
 		w.Metrics.drained(h.Provider, len(in.Alive))
 		w.Log.WarnContext(ctx, "tenant drained", "provider", h.Provider, "tenant", h.Tenant,
 			"reason", in.Why, "alive", len(in.Alive))
-		w.asking.Go(func() { w.enqueue(context.WithoutCancel(ctx), in.Alive, "redis changed") })
+		w.asking.Go(func() {
+			w.enqueue(context.WithoutCancel(ctx), in.Alive, stream.Task{}, func(fence.Alive) string { return "redis changed" })
+		})
 	})
 	if err != nil {
 		if ctx.Err() == nil {

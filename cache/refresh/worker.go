@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -116,16 +117,30 @@ func (w *Worker) applyHome(ctx context.Context, home events.Home, ms []stream.Me
 	w.Log.InfoContext(ctx, "changes applied", "provider", home.Provider, "tenant", home.Tenant,
 		"changes", len(ms), "change_id", ms[0].Change.ID, "sequence", ms[len(ms)-1].Sequence,
 		"tags", describe(ms), "alive", len(in.Alive), "version", in.Number, "ms", time.Since(start).Milliseconds())
-	w.refill(ctx, home, ms, in)
+	w.refill(ctx, applied{home: home, ms: ms, in: in, at: time.Now()})
 }
 
-// refill asks for a refresh of what was alive, beside the changes that follow.
-func (w *Worker) refill(ctx context.Context, home events.Home, ms []stream.Message, in fence.Invalidated) {
-	if in.Drained {
-		w.Log.WarnContext(ctx, "tenant drained", "provider", home.Provider, "tenant", home.Tenant, "reason", in.Why)
+// refill tells what was done, and asks for a refresh of what was alive, beside the
+// changes that follow.
+func (w *Worker) refill(ctx context.Context, a applied) {
+	if a.in.Drained {
+		w.Log.WarnContext(ctx, "tenant drained", "provider", a.home.Provider, "tenant", a.home.Tenant,
+			"reason", a.in.Why)
 	}
-	cause := ms[0].Change.ID
-	w.asking.Go(func() { w.enqueue(context.WithoutCancel(ctx), in.Alive, cause) })
+	w.asking.Go(func() {
+		of := blameOf(a.ms, a.in.Alive)
+		w.record(a, of)
+		w.enqueue(context.WithoutCancel(ctx), a.in.Alive, stream.Task{Low: lowly(a.ms)}, of.cause)
+	})
+}
+
+// lowly says whether all that is told is that something may have been missed, or is
+// told again: then nothing that is known to have changed has to wait for it.
+func lowly(ms []stream.Message) bool {
+	return !slices.ContainsFunc(ms, func(m stream.Message) bool {
+		gap := m.Change.Source == events.Sweep && slices.Contains(m.Change.Tags, events.TenantTag)
+		return !gap && m.Change.Source != events.Replay
+	})
 }
 
 // replicaPause is after how long a change comes again that the replicas do not
@@ -146,7 +161,7 @@ func (w *Worker) unreplicated(
 			w.Log.WarnContext(ctx, "give change back", "sequence", m.Sequence, "error", err)
 		}
 	}
-	w.refill(ctx, home, ms, in)
+	w.refill(ctx, applied{home, ms, in, time.Now(), "on the primary alone, it comes again: " + why.Error()})
 }
 
 // invalidate invalidates what a tenant's messages name between them, holding
@@ -240,17 +255,19 @@ func (w *Worker) bury(ctx context.Context, m stream.Message, reason error) {
 		return
 	}
 	w.Metrics.buried(m.Change.Provider)
+	w.changeDead(m, reason)
 	w.Log.ErrorContext(ctx, "change is dead", "change_id", m.Change.ID, "sequence", m.Sequence, "reason", reason)
 }
 
-// enqueue asks for a refresh of what was alive. What cannot be queued is only
-// a miss to come.
-func (w *Worker) enqueue(ctx context.Context, alive []fence.Alive, cause string) {
+// enqueue asks for a refresh of what was alive, each with the task's rank and the
+// reason that cause gives. What cannot be queued is only a miss to come.
+func (w *Worker) enqueue(ctx context.Context, alive []fence.Alive, t stream.Task, cause func(fence.Alive) string) {
 	now := time.Now()
 	var tasks []stream.Task
 	for _, a := range alive {
 		if w.Filler.Readers(a.Home) != nil && a.Until.After(now) {
-			tasks = append(tasks, stream.Task{Ref: a.Ref, Until: a.Until, Reason: cause, Asked: now})
+			t.Ref, t.Until, t.Asked, t.Reason = a.Ref, a.Until, now, cause(a)
+			tasks = append(tasks, t)
 		}
 	}
 	if len(tasks) == 0 {
@@ -278,11 +295,16 @@ func (w *Worker) Refresh(ctx context.Context, t stream.Task) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, fence.LongestFetch)
 	defer cancel()
-	r, err := w.Filler.get(ctx, t.Ref, wish{limit: t.Until, purpose: cache.ForChange})
+	as := wish{limit: t.Until, purpose: cache.ForChange}
+	if t.Low {
+		as.purpose = cache.ForSweep
+	}
+	r, err := w.Filler.get(ctx, t.Ref, as)
 	switch {
 	case err == nil:
 		w.Metrics.refreshed(t.Provider, outcomeOf(r, nil))
 		w.Metrics.refreshLag(t.Provider, time.Since(t.Asked))
+		w.refetched(t, r)
 	case errors.Is(err, ErrNoReader), errors.Is(err, context.Canceled):
 		w.Metrics.refreshed(t.Provider, "given_up")
 	default:
@@ -306,6 +328,7 @@ func (w *Worker) again(ctx context.Context, t stream.Task, err error) {
 		at = until.Add(rand.N(time.Second))
 	case t.Attempt >= MaxAttempts:
 		w.Metrics.refreshed(t.Provider, "dead")
+		w.taskDead(t, err)
 		if berr := w.Queue.BuryTask(ctx, t, err); berr != nil {
 			w.Log.WarnContext(ctx, "bury refresh", "error", berr)
 		}

@@ -68,6 +68,10 @@ type Listener struct {
 	PublicURL      string               `yaml:"public_url"`
 	AddressKey     subscriptions.Secret `yaml:"address_key"`
 	MaxConnections int                  `yaml:"max_connections"`
+	// AdminToken admits to orders about subscriptions; RotateEvery is the age at which
+	// a subscription's secret is changed, zero: never.
+	AdminToken  subscriptions.Secret `yaml:"admin_token"`
+	RotateEvery time.Duration        `yaml:"rotate_every"`
 }
 
 // Worker says how entries are kept and asked for. An entry lives for Life, or

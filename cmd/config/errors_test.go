@@ -283,7 +283,6 @@ func TestValidateOfTheWhole(t *testing.T) {
 		"providers.odd.tenants[0].jwt: must be given, as env:NAME or file:/path\n" +
 		"redis.url: a cluster has only database 0; got 1\n" +
 		"providers.ringcentral.tenants[1].id: is given twice in this provider; got \"37439510\"\n" +
-		"providers.ringcentral.tenants[2].verification_tokens: must be given, at least one\n" +
 		"providers.A: a provider's name must be 1 to 32 of a-z 0-9 -\n" +
 		"providers.A.tenants: give at least one\n" +
 		"providers.odd.tenants[0]: ringcentral: setting \"hue\" is unknown, " +

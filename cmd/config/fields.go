@@ -108,6 +108,10 @@ func sections() []Field {
 		row("listener.address_key", "", listener, true, "secret: makes the unguessable part of addresses; "+
 			"at least 16 characters; a new one changes every address"),
 		row("listener.max_connections", "1024", listener, true, "connections at a time, 1 to 1000000"),
+		row("listener.admin_token", "", listener, false, "secret: bearer token of those who look after subscriptions "+
+			"at admin_addr; at least 16 characters; nobody may if it is empty"),
+		row("listener.rotate_every", "720h0m0s", listener, true, "age at which a subscription's secret is changed, "+
+			"where it is ours to choose, 1h to 8760h; 0s: only on order"),
 
 		row("worker.addr", "127.0.0.1:8081", worker, true,
 			"host:port for questions; loopback if there is no token"),

@@ -152,6 +152,10 @@ func (l Listener) check(p *problems) {
 	}
 	checkKey("listener.address_key", l.AddressKey, p)
 	checkRange("listener.max_connections", l.MaxConnections, 1, 1_000_000, p)
+	checkKey("listener.admin_token", l.AdminToken, p)
+	if l.RotateEvery != 0 && (l.RotateEvery < time.Hour || l.RotateEvery > 365*24*time.Hour) {
+		p.add("listener.rotate_every", "must be 1h to 8760h, or 0s; got %s", l.RotateEvery)
+	}
 }
 
 func (w Worker) check(p *problems) {
