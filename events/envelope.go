@@ -19,7 +19,7 @@ const (
 
 // envelope is CloudEvents 1.0 in structured JSON, as far as we use it. It is
 // written with its data and read with the data still raw.
-type envelope[D changeData | json.RawMessage] struct {
+type envelope[D changeData | outcomeData | json.RawMessage] struct {
 	SpecVersion     string     `json:"specversion"`
 	ID              string     `json:"id"`
 	Source          string     `json:"source"`
@@ -61,18 +61,12 @@ func Encode(c Change) ([]byte, error) {
 // does not know, so that a newer writer can add some, and refuses another
 // type or specification version by name.
 func Decode(b []byte) (Change, error) {
-	var e envelope[json.RawMessage]
-	if err := json.Unmarshal(b, &e); err != nil {
-		return Change{}, fmt.Errorf("decode envelope: %.200s", err) // it may quote a value, however long
-	}
-	if e.SpecVersion != specVersion {
-		return Change{}, fmt.Errorf("decode envelope: specversion %.20q is not 1.0", e.SpecVersion)
+	e, err := openEnvelope(b)
+	if err != nil {
+		return Change{}, err
 	}
 	if e.Type != ChangeType {
 		return Change{}, fmt.Errorf("decode envelope: type %.60q is not %s", e.Type, ChangeType)
-	}
-	if e.DataContentType != "" && !strings.HasPrefix(e.DataContentType, jsonType) {
-		return Change{}, fmt.Errorf("decode envelope: data is %.60q, not JSON", e.DataContentType)
 	}
 	var d changeData
 	if err := json.Unmarshal(e.Data, &d); err != nil {
@@ -86,6 +80,20 @@ func Decode(b []byte) (Change, error) {
 		return Change{}, fmt.Errorf("decode: %w", err)
 	}
 	return c, nil
+}
+
+// openEnvelope reads what is around the data, of whatever type that is.
+func openEnvelope(b []byte) (e envelope[json.RawMessage], err error) {
+	if err := json.Unmarshal(b, &e); err != nil {
+		return e, fmt.Errorf("decode envelope: %.200s", err) // it may quote a value, however long
+	}
+	if e.SpecVersion != specVersion {
+		return e, fmt.Errorf("decode envelope: specversion %.20q is not 1.0", e.SpecVersion)
+	}
+	if e.DataContentType != "" && !strings.HasPrefix(e.DataContentType, jsonType) {
+		return e, fmt.Errorf("decode envelope: data is %.60q, not JSON", e.DataContentType)
+	}
+	return e, nil
 }
 
 func sourceOf(h Home) string {

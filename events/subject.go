@@ -16,6 +16,7 @@ const (
 	delayPrefix   = "perm.schedule."
 	deadPrefix    = "perm.dead."
 	keeperPrefix  = "perm.keeper."
+	journalPrefix = "perm.journal."
 )
 
 // Subject patterns that streams and consumers bind to; no stream holds what is
@@ -26,6 +27,7 @@ const (
 	AllDelayed   = delayPrefix + ">"
 	AllDead      = deadPrefix + ">"
 	AllKeepers   = keeperPrefix + ">"
+	AllOutcomes  = journalPrefix + ">"
 )
 
 // ChangeSubject is where the changes of one tenant are published.
@@ -40,11 +42,53 @@ func DelaySubject(r Ref) string { return delayPrefix + refTokens(r) }
 // DeadSubject is where messages of one tenant go that could not be handled.
 func DeadSubject(h Home) string { return deadPrefix + homeTokens(h) }
 
+// JournalSubject is where outcomes of one kind stand, of one tenant.
+func JournalSubject(h Home, k Kind) string {
+	return journalPrefix + homeTokens(h) + "." + Escape(string(k))
+}
+
+// ChangesOf is the pattern of the changes of a provider, a tenant, or both; what is
+// empty stands for all.
+func ChangesOf(h Home) string {
+	if h == (Home{}) {
+		return AllChanges
+	}
+	return changePrefix + wild(string(h.Provider)) + "." + wild(string(h.Tenant))
+}
+
+// OutcomesOf is likewise that of outcomes, of one kind or all.
+func OutcomesOf(h Home, k Kind) string {
+	if h == (Home{}) && k == "" {
+		return AllOutcomes
+	}
+	return journalPrefix + wild(string(h.Provider)) + "." + wild(string(h.Tenant)) + "." + wild(string(k))
+}
+
+// wild is the token of an id, or that of all.
+func wild(id string) string {
+	if id == "" {
+		return "*"
+	}
+	return Escape(id)
+}
+
 // KeeperSubject is where whoever keeps a tenant's subscriptions takes orders.
 func KeeperSubject(h Home) string { return keeperPrefix + homeTokens(h) }
 
 // ParseKeeperSubject is the inverse of [KeeperSubject].
 func ParseKeeperSubject(s string) (Home, error) { return parseHome(s, keeperPrefix) }
+
+// ParseDeadSubject is the inverse of [DeadSubject].
+func ParseDeadSubject(s string) (Home, error) { return parseHome(s, deadPrefix) }
+
+// DeadOf is the pattern of what could not be handled of a provider, a tenant, or
+// both; what is empty stands for all.
+func DeadOf(h Home) string {
+	if h == (Home{}) {
+		return AllDead
+	}
+	return deadPrefix + wild(string(h.Provider)) + "." + wild(string(h.Tenant))
+}
 
 // ParseChangeSubject is the inverse of [ChangeSubject].
 func ParseChangeSubject(s string) (Home, error) { return parseHome(s, changePrefix) }

@@ -54,6 +54,9 @@ func TestSubjectNamesStay(t *testing.T) {
 		events.AllChanges, events.AllRefreshes, events.AllDelayed, events.AllDead, events.ChangeSubject(r.Home),
 		events.RefreshSubject(r), events.DelaySubject(r), events.DeadSubject(r.Home),
 		events.AllKeepers, events.KeeperSubject(r.Home),
+		events.AllOutcomes, events.JournalSubject(r.Home, events.Invalidated), events.ChangesOf(events.Home{}),
+		events.ChangesOf(events.Home{Provider: "a.b"}), events.ChangesOf(events.Home{Tenant: "a.b"}),
+		events.OutcomesOf(events.Home{}, ""), events.OutcomesOf(events.Home{Provider: "a.b"}, events.Late),
 	} {
 		fmt.Fprintln(&b, s)
 	}

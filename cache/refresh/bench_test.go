@@ -121,24 +121,32 @@ func publishToGone(b *testing.B, rate int) {
 	report(b, "gone", took)
 }
 
-// BenchmarkBacklog drains b.N changes, each of another subject. Use
+// BenchmarkBacklog drains b.N changes, each of another subject, with a journal and
+// without. Use
 // -benchtime=50000x.
 func BenchmarkBacklog(b *testing.B) {
 	for _, tenants := range []int{1, 100} {
 		for _, batch := range []int{256, 1024, 4096} {
-			b.Run(fmt.Sprintf("tenants=%d/batch=%d", tenants, batch), func(b *testing.B) {
-				backlog(b, tenants, batch)
-			})
+			for _, journal := range []bool{false, true} {
+				b.Run(fmt.Sprintf("tenants=%d/batch=%d/journal=%v", tenants, batch, journal), func(b *testing.B) {
+					backlog(b, tenants, batch, journal)
+				})
+			}
 		}
 	}
 }
 
-func backlog(b *testing.B, tenants, batch int) {
+func backlog(b *testing.B, tenants, batch int, journal bool) {
 	b.Helper()
 	s := benchSite(b)
 	side(b.N, func(i int) { s.publish(changeOf(tenant(i%tenants), fmt.Sprint(i), subject(fmt.Sprint(i)))) })
 	worker := s.worker()
 	worker.Log = quiet()
+	if journal {
+		j := s.Journal()
+		worker.Filler.Journal = j
+		s.background(j.Run)
+	}
 	var left, batches, applying atomic.Int64
 	left.Store(int64(b.N))
 	done := make(chan struct{})

@@ -48,7 +48,7 @@
 // # What it tells
 //
 // A [Journal] hears of every change that hit something alive, with the first entries
-// that it hit; those of a batch that hit nothing are told of together. Which of
+// that it hit; those that hit nothing are told of together, by their sequences alone. Which of
 // several changes of one step hit an entry is told by the subject that it names, else
 // each with another tag is named. Then it hears of each entry that is fetched again
 // for that, and confirmed; of what the fence refused, of providers that were late, and

@@ -41,15 +41,11 @@ func (w *Worker) record(a applied, of blame) {
 	var cold []stream.Message
 	for i, m := range a.ms {
 		entries, count := of.entries(i)
-		if count == 0 && len(a.ms) > 1 {
+		if count == 0 {
 			cold = append(cold, m)
 			continue
 		}
 		w.Filler.note(a.outcome(m, entries, count))
-	}
-	if len(cold) == 1 {
-		w.Filler.note(a.outcome(cold[0], nil, 0))
-		return
 	}
 	for len(cold) > 0 {
 		n := min(len(cold), events.MaxSequences)
@@ -61,21 +57,25 @@ func (w *Worker) record(a applied, of blame) {
 func (a applied) outcome(m stream.Message, entries []events.Entry, count int) events.Outcome {
 	o := events.Outcome{
 		Kind: events.Invalidated, Home: a.home, At: a.at, Change: m.Change.ID, Sequence: m.Sequence,
-		Tags: m.Change.Tags, Entries: entries, EntryCount: count, Version: uint64(a.in.Number), Reason: a.why,
+		Tags: m.Change.Tags, Entries: entries, EntryCount: count, Version: uint64(a.in.Number), Reason: a.reason(),
 		SinceReceived: a.at.Sub(m.Change.Received),
 	}
 	if len(a.ms) > 1 {
 		o.Together = len(a.ms)
 	}
-	if a.in.Drained {
-		o.Reason = strings.TrimPrefix(a.why+"; the whole tenant was dropped: "+a.in.Why, "; ")
-	}
 	return o
+}
+
+func (a applied) reason() string {
+	if !a.in.Drained {
+		return a.why
+	}
+	return strings.TrimPrefix(a.why+"; the whole tenant was dropped: "+a.in.Why, "; ")
 }
 
 func (a applied) summary(ms []stream.Message) events.Outcome {
 	o := events.Outcome{Kind: events.Invalidated, Home: a.home, At: a.at, Version: uint64(a.in.Number),
-		Together: len(a.ms), Reason: a.why, Sequences: make([]uint64, len(ms))}
+		Reason: a.reason(), Sequences: make([]uint64, len(ms))}
 	for i, m := range ms {
 		o.Sequences[i] = m.Sequence
 	}

@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,8 @@ func between(t *testing.T, what string, d, least, most time.Duration) {
 func TestLateProviderIsFoundOut(t *testing.T) {
 	t.Parallel()
 	u := upkeep(t)
+	journal := &notes{}
+	u.worker.Filler.Journal = journal
 	u.worker.Filler.Get(u.ctx, ref("41")) // makes the fence
 	u.later(time.Minute)
 	u.invalidate(subject("42"))
@@ -115,6 +118,12 @@ func TestLateProviderIsFoundOut(t *testing.T) {
 	if len(u.told) != 1 {
 		t.Errorf("told again: %+v", u.told[1:])
 	}
+	late := strings.TrimPrefix(u.told[0].ID, events.ChangeID(home, ""))
+	journal.wantSaid(t, events.Late, "late change="+late+" seq=0 seqs=0 together=0 1:42")
+	journal.wantSaid(t, events.Refetched, "refetched change= seq=0 seqs=0 together=0 1:42")
+	journal.wantSaid(t, events.Confirmed, "confirmed change= seq=0 seqs=0 together=0 1:42")
+	between(t, "the provider was late", journal.of(events.Late)[0].SinceApplied, 3*time.Second, 4*time.Second)
+	between(t, "confirmed", journal.of(events.Confirmed)[0].SinceApplied, 30*time.Second, 31*time.Second)
 }
 
 // A look that comes early, or twice, asks nobody.

@@ -9,7 +9,8 @@ import (
 )
 
 // Attach looks at streams that a service has opened: it creates, alters and
-// checks nothing. What it returns is for [Stream.Read] and [Stream.Info].
+// checks nothing. What it returns is for
+// [Stream.Read], [Stream.Info], [Ledgers.All] and [Calls.Ask].
 func Attach(nc *nats.Conn) (*Stream, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {

@@ -30,6 +30,45 @@ func CheckChanges(cfg jetstream.StreamConfig) (problems, warnings []string) {
 	return problems, warnings
 }
 
+// CheckVersion returns [ErrServer] for a server that is too old.
+func CheckVersion(version string) error { return checkVersion(version) }
+
+// Names are those of all streams of the services, CHANGES first, and those of the
+// buckets, which are streams too.
+func Names() []string {
+	return []string{Changes, Graveyard, Refreshes, Outcomes, "KV_" + Bucket, "KV_" + FeedBucket}
+}
+
+// LeaseKey is under what a lease lies in [Bucket], for who only looks.
+func LeaseKey(name string) string { return leaseName(name) }
+
+// CheckKept is [CheckChanges] for any of [Names]; of another stream
+// nothing is wrong.
+func CheckKept(cfg jetstream.StreamConfig) (problems, warnings []string) {
+	const bySelf = "; delete it, a service makes it anew"
+	switch cfg.Name {
+	case Changes:
+		return CheckChanges(cfg)
+	case Graveyard:
+		if cfg.Storage != jetstream.FileStorage {
+			warnings = append(warnings, "storage is memory: a restart loses what could not be handled; use file")
+		}
+	case "KV_" + Bucket:
+		if cfg.SubjectDeleteMarkerTTL <= 0 {
+			problems = append(problems, "limit_marker_ttl is 0: locks would not end; create it anew")
+		}
+		if cfg.Storage != jetstream.FileStorage {
+			warnings = append(warnings,
+				"storage is memory: a restart loses tokens, grants and ledgers; create it anew with file storage")
+		}
+	case Refreshes:
+		if !cfg.AllowMsgSchedules || !cfg.AllowMsgTTL {
+			problems = append(problems, "it takes no schedules or no single expiries: nothing is refreshed"+bySelf)
+		}
+	}
+	return problems, warnings
+}
+
 func storageProblems(cfg jetstream.StreamConfig) (problems []string) {
 	if cfg.Storage != jetstream.FileStorage {
 		problems = append(problems,

@@ -26,6 +26,9 @@ type Info struct {
 	Queued uint64
 	// Dead is what could not be handled.
 	Dead uint64
+	// Outcomes is what JOURNAL holds, OutcomesFrom its first; zero if there is none.
+	Outcomes     uint64
+	OutcomesFrom time.Time
 }
 
 // Info asks for the state of the streams and of the consumer [DefaultDurable].
@@ -42,10 +45,17 @@ func (s *Stream) Info(ctx context.Context) (Info, error) {
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) { // memory: gone until it is needed
 		return Info{}, err
 	}
+	journal, err := s.state(ctx, Outcomes)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return Info{}, err
+	}
 	info := Info{
 		Messages: changes.Msgs, Bytes: changes.Bytes, FirstSeq: changes.FirstSeq, LastSeq: changes.LastSeq,
 		FirstTime: changes.FirstTime, LastTime: changes.LastTime,
-		Pending: changes.Msgs, Queued: queue.Msgs, Dead: dead.Msgs,
+		Pending: changes.Msgs, Queued: queue.Msgs, Dead: dead.Msgs, Outcomes: journal.Msgs,
+	}
+	if journal.Msgs > 0 {
+		info.OutcomesFrom = journal.FirstTime
 	}
 	cons, err := s.js.Consumer(ctx, Changes, DefaultDurable)
 	switch {

@@ -18,6 +18,9 @@ const MaxLedger = 512 << 10
 // ErrTooLong says that a ledger, a request or a reply is longer than it may be.
 var ErrTooLong = errors.New("too long")
 
+// ErrNoLedgers says that no service has run with this NATS.
+var ErrNoLedgers = errors.New("nothing is noted of subscriptions here: no listener has run with this NATS")
+
 // Ledgers are small durable values, one for each home, in the bucket of the leases.
 // Every write is a compare-and-set on the revision. They are readable there: they
 // must hold no secret.
@@ -100,11 +103,21 @@ func (l *Ledgers) Delete(ctx context.Context, h events.Home, revision uint64) er
 	return l.wrap(h, err)
 }
 
-// All returns what is there, all of it or an error.
+// All returns what is there, all of it or an error. It may be asked of a stream that is
+// only looked at ([Attach]).
 func (l *Ledgers) All(ctx context.Context) (map[events.Home]Kept, error) {
 	ctx, cancel := context.WithTimeout(ctx, vaultLimit)
 	defer cancel()
-	w, err := l.s.kv.Watch(ctx, allLedgers, jetstream.IgnoreDeletes())
+	kv := l.s.kv
+	if kv == nil {
+		var err error
+		if kv, err = l.s.js.KeyValue(ctx, Bucket); errors.Is(err, jetstream.ErrBucketNotFound) {
+			return nil, ErrNoLedgers
+		} else if err != nil {
+			return nil, fmt.Errorf("ledgers: %w", err)
+		}
+	}
+	w, err := kv.Watch(ctx, allLedgers, jetstream.IgnoreDeletes())
 	if err != nil {
 		return nil, fmt.Errorf("ledgers: %w", err)
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -21,15 +19,15 @@ const (
 	HeaderSequence   = "Rescind-Sequence"
 	HeaderSubject    = "Rescind-Subject"
 	HeaderDeliveries = "Rescind-Deliveries"
+	// HeaderPublished is when the message got into the stream it came from.
+	HeaderPublished = "Rescind-Published"
 	// HeaderOmitted is the size in bytes of a body that left no room for the
 	// headers; it is still in the stream it came from.
 	HeaderOmitted = "Rescind-Omitted"
 )
 
-const (
-	maxReason  = 512     // bytes
-	headerRoom = 8 << 10 // bytes that the headers above may take
-)
+// headerRoom is how many bytes the headers above may take.
+const headerRoom = 8 << 10
 
 // unknown stands for the home of a message that does not tell its own.
 var unknown = events.Home{Provider: "unknown", Tenant: "unknown"}
@@ -95,14 +93,19 @@ func (m Message) InProgress() error { return wrap("extend", m.raw.InProgress()) 
 // and acknowledges it once it is stored there. After an error it is not
 // settled and may be tried again; DEAD holds it once, within its window.
 func (m Message) Dead(ctx context.Context, reason error) error {
-	home := m.Change.Home
-	if m.DecodeErr != nil {
-		home = unknown
-		if h, err := events.ParseChangeSubject(m.raw.Subject()); err == nil {
-			home = h
-		}
+	return m.stream.bury(ctx, m.raw, m.Home(), reason)
+}
+
+// Home is the tenant that it is of, as its subject says if it cannot be read; a home
+// called unknown if that does not say either.
+func (m Message) Home() events.Home {
+	if m.DecodeErr == nil {
+		return m.Change.Home
 	}
-	return m.stream.bury(ctx, m.raw, home, reason)
+	if h, err := events.ParseChangeSubject(m.raw.Subject()); err == nil {
+		return h
+	}
+	return unknown
 }
 
 func (s *Stream) bury(ctx context.Context, raw jetstream.Msg, home events.Home, reason error) error {
@@ -120,6 +123,7 @@ func (s *Stream) bury(ctx context.Context, raw jetstream.Msg, home events.Home, 
 		HeaderSequence:        {sequence},
 		HeaderSubject:         {raw.Subject()},
 		HeaderDeliveries:      {strconv.FormatUint(meta.NumDelivered, 10)},
+		HeaderPublished:       {meta.Timestamp.UTC().Format(time.RFC3339Nano)},
 	}}
 	if n := len(dead.Data); int64(n)+headerRoom > s.nc.MaxPayload() {
 		dead.Data = nil
@@ -136,17 +140,7 @@ func cleanReason(reason error) string {
 	if reason == nil {
 		return ""
 	}
-	text := strings.ToValidUTF8(reason.Error(), "")
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, text)
-	if len(text) > maxReason {
-		text = strings.ToValidUTF8(text[:maxReason], "")
-	}
-	return text
+	return events.Clip(reason.Error())
 }
 
 func wrap(doing string, err error) error {

@@ -22,6 +22,7 @@ const (
 	Changes   = "CHANGES" // the stream of changes
 	Refreshes = "REFRESH" // the stream of the refresh queue
 	Graveyard = "DEAD"    // the stream of what could not be handled
+	Outcomes  = "JOURNAL" // the stream of what became of changes
 	Bucket    = "RESCIND" // the key-value bucket of the vault
 )
 
@@ -81,7 +82,7 @@ func Open(ctx context.Context, nc *nats.Conn, o Options) (*Stream, error) {
 	}
 	s := &Stream{nc: nc, js: js, log: o.Log, replicas: max(1, o.Replicas)}
 	for _, step := range []func(context.Context) error{
-		s.openChanges, s.openRefreshes, s.openGraveyard, s.openBucket,
+		s.openChanges, s.openRefreshes, s.openGraveyard, s.openJournal, s.openBucket,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("open streams: %w", explain(err))

@@ -30,20 +30,27 @@ type Ack struct {
 // the change may be stored or not; publishing it again is safe. A change
 // larger than the server takes is [nats.ErrMaxPayload].
 func (s *Stream) Publish(ctx context.Context, c events.Change) (Ack, error) {
-	data, err := events.Encode(c)
+	m, err := changeMessage(c)
 	if err != nil {
 		return Ack{}, fmt.Errorf("publish: %w", err)
 	}
 	ctx, cancel := bounded(ctx, publishLimit)
 	defer cancel()
-	ack, err := s.publish(ctx, &nats.Msg{
-		Subject: events.ChangeSubject(c.Home), Data: data,
-		Header: nats.Header{jetstream.MsgIDHeader: {headerID(c.ID)}, contentType: {events.ContentType}},
-	})
+	ack, err := s.publish(ctx, m)
 	if err != nil {
 		return Ack{}, fmt.Errorf("publish change %q: %w", c.ID, err)
 	}
 	return Ack{Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
+}
+
+func changeMessage(c events.Change) (*nats.Msg, error) {
+	data, err := events.Encode(c)
+	if err != nil {
+		return nil, err
+	}
+	return &nats.Msg{Subject: events.ChangeSubject(c.Home), Data: data, Header: nats.Header{
+		jetstream.MsgIDHeader: {headerID(c.ID)}, contentType: {events.ContentType},
+	}}, nil
 }
 
 // publish sends and waits for the answer. Callers share the connection and
