@@ -65,6 +65,8 @@ type Entry struct {
 	Made    time.Time `json:"made,omitzero"`
 	Renewed time.Time `json:"renewed,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`
+	// Leaving is since when another has taken its place; it goes soon.
+	Leaving time.Time `json:"leaving,omitzero"`
 	// Active and Status are the provider's words when it was last asked.
 	Active bool   `json:"active"`
 	Status string `json:"status,omitempty"`

@@ -105,7 +105,7 @@ func (c Config) release(ctx context.Context) {
 func (c Config) renew(ctx context.Context, lose func(error)) {
 	life := c.Lease.Life()
 	good := time.Now()
-	for pause(ctx, min(life/3, time.Until(good.Add(life)))) {
+	for pause(ctx, next(life, time.Until(good.Add(life)))) {
 		began := time.Now()
 		err := c.prolong(ctx, good.Add(life))
 		switch {
@@ -116,6 +116,11 @@ func (c Config) renew(ctx context.Context, lose func(error)) {
 			return
 		}
 	}
+}
+
+// next is when to renew: often enough, and sooner when there is little left.
+func next(life, left time.Duration) time.Duration {
+	return min(life/3, max(left/2, life/20), left)
 }
 
 // prolong renews the lease, if that is done before another may take it.

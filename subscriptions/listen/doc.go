@@ -18,14 +18,16 @@
 //	500  a bug of ours                    503  not stored; Retry-After says when to come again
 //
 // A delivery that was verified and stored, or had nothing to store, proves that
-// the feed is alive ([Config.Alive]); a handshake does not.
+// the feed is alive ([Config.Heard]); a handshake does not. A change that was refused
+// because it could not be stored is told of too ([Config.Missed]): not every provider
+// sends it again.
 //
 // # Addresses
 //
-// POST /hooks/<provider>/<part>, see [Address]. The path is hashed whole and
-// compared with that of every door in constant time: who probes learns from the
-// time no more than from the answer, and that is the same at all addresses that
-// are none. A proxy that adds a prefix to the path has to take it away.
+// POST /hooks/<provider>/<part>, see [Address], or below it a registration's serial,
+// of digits. The path without the serial is hashed and compared with that of every
+// door in constant time: who probes learns from the time no more than from the
+// answer, and that is the same at all addresses that are none. A proxy that adds a prefix to the path has to take it away.
 //
 // # Memory
 //

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/rescindhq/rescind/events"
@@ -83,10 +84,11 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request, v *visit) (err
 	return h.publish(r.Context(), v)
 }
 
-// find compares the whole address with that of every door: the time it takes
-// tells neither how much of it was right nor which providers there are.
+// find compares the whole address with that of every door, but for a registration's
+// serial at its end: the time it takes tells neither how much of it was right nor
+// which providers there are.
 func (h *Handler) find(r *http.Request, v *visit) error {
-	digest := sha256.Sum256([]byte(r.URL.Path))
+	digest := sha256.Sum256([]byte(withoutSerial(r.URL.Path)))
 	for _, k := range h.doors {
 		if subtle.ConstantTimeCompare(k.digest[:], digest[:]) == 1 {
 			v.door, v.delivery.Home = k.Door, k.Home
@@ -99,6 +101,20 @@ func (h *Handler) find(r *http.Request, v *visit) error {
 		return errMethod
 	}
 	return nil
+}
+
+// maxSerial is how many digits a registration's serial has at most; the unguessable
+// part of an address is longer.
+const maxSerial = minPart - 1
+
+// withoutSerial is an address without the serial of a registration.
+func withoutSerial(path string) string {
+	i := strings.LastIndexByte(path, '/')
+	serial := path[i+1:]
+	if i < 0 || serial == "" || len(serial) > maxSerial || strings.Trim(serial, "0123456789") != "" {
+		return path
+	}
+	return path[:i]
 }
 
 // read takes the body in, no more than is allowed. What was announced is not

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rescindhq/rescind/events"
+	"github.com/rescindhq/rescind/subscriptions"
 )
 
 // metrics are listed in the package's manual. They have no tenant, so the gauge
@@ -15,6 +16,8 @@ type metrics struct {
 	provider string
 	active   *prometheus.GaugeVec
 	renewals *prometheus.CounterVec
+	gaps     *prometheus.CounterVec
+	seconds  *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, p events.Provider) (*metrics, error) {
@@ -32,7 +35,23 @@ func newMetrics(r prometheus.Registerer, p events.Provider) (*metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &metrics{provider: string(p), active: active, renewals: renewals}
+	gaps, err := shared(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "rescind_gaps_total", Help: "Times in which changes may have been missed.",
+	}, []string{"provider", "mended"}))
+	if err != nil {
+		return nil, err
+	}
+	seconds, err := shared(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "rescind_gap_seconds_total", Help: "How long they were, together.",
+	}, []string{"provider"}))
+	if err != nil {
+		return nil, err
+	}
+	m := &metrics{provider: string(p), active: active, renewals: renewals, gaps: gaps, seconds: seconds}
+	for _, how := range []subscriptions.Mending{subscriptions.Swept, subscriptions.Followed, subscriptions.Repeated} {
+		m.gaps.WithLabelValues(m.provider, string(how))
+	}
+	m.seconds.WithLabelValues(m.provider)
 	m.active.WithLabelValues(m.provider)
 	for _, o := range []string{"created", "renewed", "removed", "later", "misconfigured", "failed"} {
 		m.renewals.WithLabelValues(m.provider, o)
@@ -61,10 +80,21 @@ func shared[C prometheus.Collector](r prometheus.Registerer, c C) (C, error) {
 
 func (m *metrics) count(outcome string) { m.renewals.WithLabelValues(m.provider, outcome).Inc() }
 
-func (m *metrics) activate(active bool) {
+// activate counts a tenant as one whose registrations deliver, or not; was is what
+// it counted as.
+func (m *metrics) activate(was *bool, active bool) {
+	if *was == active {
+		return
+	}
+	*was = active
 	if active {
 		m.active.WithLabelValues(m.provider).Inc()
 	} else {
 		m.active.WithLabelValues(m.provider).Dec()
 	}
+}
+
+func (m *metrics) gap(g subscriptions.Gap) {
+	m.gaps.WithLabelValues(m.provider, string(g.Mended)).Inc()
+	m.seconds.WithLabelValues(m.provider).Add(max(0, g.To.Sub(g.From).Seconds()))
 }

@@ -175,6 +175,9 @@ func (p *Provider) ours(s subscription) (subscriptions.Subscription, error) {
 	}
 	for _, d := range s.DisabledFilters {
 		told = told || p.isList(d.Filter)
+		if strings.Contains(d.Filter, "/subscription/~") {
+			continue // reminders: no change goes by them
+		}
 		out.Disabled = append(out.Disabled, clipFilter(d.Filter)+": "+client.Word(d.Reason))
 	}
 	if !told {
