@@ -24,7 +24,9 @@ var errMore = errors.New("more is to be done than one look may, the rest follows
 // do takes the steps, as many as one look may. What failed while others had no turn
 // comes after them in the next.
 func (k *Keeper) do(ctx context.Context, s *state, steps []Step) error {
-	d := done{gone: map[string]bool{}, tried: map[string]bool{}, without: map[string]bool{}, stuck: map[string]bool{}}
+	d := done{
+		gone: map[string]bool{}, tried: map[string]bool{}, without: map[string]bool{}, stuck: map[string]bool{},
+	}
 	var errs, refused []error
 	taken := 0
 	for _, step := range k.inTurn(steps) {
