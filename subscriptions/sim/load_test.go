@@ -33,7 +33,7 @@ func TestThousandEvents(t *testing.T) {
 
 // TestConcurrentUse is for the race detector: readers, writers, faults and deliveries at once.
 func TestConcurrentUse(t *testing.T) {
-	w := start(t, sim.Options{Limits: free(), Speed: 1000})
+	w := start(t, sim.Options{Limits: free(), Speed: 50})
 	h := &hook{notices: make(chan notice, 100000)}
 	server := listen(t, h.accept)
 	tok := w.as(t, admin)
