@@ -87,5 +87,6 @@ func Costs() []subscriptions.Cost {
 		// With the setting as: token an item takes both.
 		{Basis: BasisItem, As: subscriptions.ServiceToken, Calls: calls(2)},
 		{Basis: BasisItem, As: subscriptions.OwnToken, Calls: calls(2)},
+		{Basis: BasisRestricted, As: subscriptions.ServiceToken, Calls: calls(1)},
 	}
 }

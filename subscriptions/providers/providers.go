@@ -45,21 +45,23 @@ func All() []Pillar {
 	return []Pillar{
 		{
 			Kind: "ringcentral", Vendor: "RingCentral",
-			Verify:    "verification token, handshake",
+			Verify:    "a secret of each subscription, handshake",
 			Translate: "extension list and info events, by hint",
-			Subscribe: "webhook, renewed by update",
-			Fetch:     "authz-profile and features, or assigned roles",
-			Settings:  ringcentral.Settings(),
-			Scopes:    ringcentral.Scopes, Costs: ringcentral.Costs, Open: opener(ringcentral.FromSettings, ringcentral.New),
+			Subscribe: "one subscription an account, 7 days, renewed; its secret rotated by a second one; " +
+				"rely on 20 a user and app; a failed delivery is lost",
+			Fetch:    "authz-profile and features, or assigned roles",
+			Settings: ringcentral.Settings(),
+			Scopes:   ringcentral.Scopes, Costs: ringcentral.Costs, Open: opener(ringcentral.FromSettings, ringcentral.New),
 		},
 		{
 			Kind: "box", Vendor: "Box",
 			Verify:    "HMAC-SHA256 of the raw body under one of two keys, at most 10 min old",
 			Translate: "item webhooks by trigger; enterprise events by type, polled",
-			Subscribe: "one webhook a watched item",
-			Fetch:     "user, memberships, and an item's permissions as that user",
-			Settings:  box.Settings(),
-			Scopes:    box.Scopes, Costs: box.Costs, Open: opener(box.FromSettings, box.New),
+			Subscribe: "one webhook a watched item, at most 1,000 an app and user; made anew when Box says " +
+				"that it is over; a failed delivery comes again for 2 h",
+			Fetch:    "user, memberships, and an item's permissions as that user",
+			Settings: box.Settings(),
+			Scopes:   box.Scopes, Costs: box.Costs, Open: opener(box.FromSettings, box.New),
 		},
 		{
 			Kind: "mural", Vendor: "Mural",

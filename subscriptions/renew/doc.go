@@ -40,7 +40,8 @@
 // A rate limit ([subscriptions.Later]) is obeyed, and no other call of the look is
 // made. A fault that only a person can mend ([subscriptions.ErrMisconfigured]) is
 // logged as an error once for each text, and tried again every 5 min or so. Anything
-// else is tried again after 1 s, then later and later, up to 2 min, with jitter. What
+// else is tried again after 1 s, then later and later, up to 2 min, with jitter, and as
+// soon as a registration ends meanwhile. What
 // exceeds the provider's limit is refused, with the reason; what is there stays, and is
 // renewed. A panic of a provider's code is an error like any other. While the ledger
 // cannot be stored, nothing is made that needs a secret and nothing that lives is

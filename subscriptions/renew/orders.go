@@ -122,10 +122,11 @@ func (k *Keeper) Answer(ctx context.Context, order []byte) []byte {
 	return b
 }
 
-// How much is heard of registrations between two looks.
+// How much is heard of registrations between two looks, and how often it is stored.
 const (
-	maxWords = 10000
-	maxID    = 256 // bytes of a registration's id
+	noteEvery = 15 * time.Second
+	maxWords  = 10000
+	maxID     = 256 // bytes of a registration's id
 )
 
 // hear takes a word down. The end of a registration is looked after at once.
@@ -210,12 +211,16 @@ func (k *Keeper) again() {
 // has ended.
 func (k *Keeper) rest(ctx context.Context, d time.Duration) bool {
 	end := time.Now().Add(d)
-	t := time.NewTimer(d)
+	t, note := time.NewTimer(d), time.NewTicker(noteEvery)
 	defer t.Stop()
+	defer note.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return false
+		case <-note.C:
+			k.jot(ctx)
+			continue
 		case <-t.C:
 			return ctx.Err() == nil
 		case <-k.wake:
@@ -228,6 +233,22 @@ func (k *Keeper) rest(ctx context.Context, d time.Duration) bool {
 			}
 		}
 		t.Reset(max(time.Until(end), 0))
+	}
+}
+
+// jot stores what was heard since the last look, so that all may read it.
+func (k *Keeper) jot(ctx context.Context) {
+	k.mu.Lock()
+	heard := len(k.words) > 0
+	k.mu.Unlock()
+	if !heard || !k.loaded {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveLimit)
+	defer cancel()
+	k.absorb()
+	if err := k.save(ctx); err != nil {
+		k.log.Debug("what was heard is stored at the next look", "error", err)
 	}
 }
 
