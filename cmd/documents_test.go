@@ -108,6 +108,7 @@ func registered(t *testing.T) metrics {
 	if err := m.Register(new(stream.Stream).Feeds(stream.FeedOptions{})); err != nil {
 		t.Fatal(err)
 	}
+	m.MustRegister(new(stream.Stream).Journal())
 	ask.New(ask.Config{Registerer: m, Log: log})
 	if _, err := listen.New(listen.Config{
 		Publisher: struct{ listen.Publisher }{}, Registerer: m, Log: log,
@@ -117,6 +118,8 @@ func registered(t *testing.T) metrics {
 	if _, err := renew.New(renew.Config{
 		Home:      events.Home{Provider: "ringcentral", Tenant: "1"},
 		Registrar: struct{ subscriptions.Registrar }{}, Address: "http://127.0.0.1/hooks/ringcentral/x",
+		Ledgers: struct{ renew.Ledgers }{}, Secret: func(int64) (s subscriptions.Secret) { return s },
+		Sweep:      func(context.Context, events.Home, subscriptions.Gap) error { return nil },
 		Registerer: m, Log: log,
 	}); err != nil {
 		t.Fatal(err)

@@ -70,7 +70,8 @@ var house = map[string]string{
 	"cmd/listener": "cmd/config cmd/service",
 	"cmd/worker":   "cmd/config cmd/service",
 	"cmd/rescind": "cache cache/lookup cache/races cache/redislocal cmd/config cmd/faults cmd/service events" +
-		" events/natslocal events/stream subscriptions subscriptions/budget subscriptions/providers subscriptions/sim" +
+		" events/natslocal events/stream subscriptions subscriptions/budget subscriptions/providers" +
+		" subscriptions/renew subscriptions/sim" +
 		" subscriptions/sim/boxsim subscriptions/sim/muralsim",
 
 	"deploy":       "", // tests alone

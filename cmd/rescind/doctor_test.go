@@ -16,6 +16,7 @@ import (
 	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/cache/redislocal"
 	"github.com/rescindhq/rescind/cmd/config"
+	"github.com/rescindhq/rescind/cmd/service"
 	"github.com/rescindhq/rescind/subscriptions"
 	"github.com/rescindhq/rescind/subscriptions/budget"
 )
@@ -71,7 +72,7 @@ func diagnose(t *testing.T, redisURL, worker string) diagnosis {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := diagnosis{Findings: []finding{}}
+	d := diagnosis{Findings: []service.Finding{}}
 	d.look(t.Context(), cfg)
 	return d
 }
@@ -104,7 +105,7 @@ func TestDoctorSaysWhetherLimitsSuffice(t *testing.T) {
 			var got string
 			for _, f := range d.Findings {
 				got += f.Text
-				if f.About != "ringcentral 37439510, 256440016, light" || f.Unsure {
+				if f.About != "ringcentral 37439510, 256440016, light" || f.Severity != service.Failure || f.Remedy == "" {
 					t.Errorf("finding %+v", f)
 				}
 			}
@@ -128,10 +129,11 @@ func code(err error) int {
 
 func TestDoctorThatCannotTell(t *testing.T) {
 	d := diagnose(t, "redis://127.0.0.1:1/0", "")
-	if got := code(d.verdict()); got != 2 || d.Lanes != nil || len(d.Findings) != 1 || !d.Findings[0].Unsure {
+	if got := code(d.verdict()); got != 2 || d.Lanes != nil || len(d.Findings) != 1 ||
+		d.Findings[0].Severity != service.Unknown {
 		t.Errorf("exit status %d, %+v", got, d)
 	}
-	d.Findings = append(d.Findings, finding{About: "x", Text: "y"})
+	d.find("x", service.Failure, "y", "z")
 	if got := code(d.verdict()); got != 1 {
 		t.Errorf("exit status %d although there is something to mend", got)
 	}
@@ -140,7 +142,7 @@ func TestDoctorThatCannotTell(t *testing.T) {
 // What people are shown is bounded, and begins with what matters most; programs
 // are shown all.
 func TestDoctorShowsTheBusiestFirst(t *testing.T) {
-	d := diagnosis{Lives: &lives{60, 300}, Lanes: []lane{}, Findings: []finding{}}
+	d := diagnosis{Lives: &lives{60, 300}, Lanes: []lane{}, Findings: []service.Finding{}}
 	for i := range 25 {
 		d.Lanes = append(d.Lanes, lane{Identity: strconv.Itoa(i), Limit: 50, Window: 60, Busy: i, Needs: 10,
 			Waiting: map[string]int{"upkeep": 1, "readers": 2}})
@@ -163,5 +165,64 @@ func TestDoctorShowsTheBusiestFirst(t *testing.T) {
 	err := json.Unmarshal(programs.Bytes(), &back)
 	if err != nil || len(back.Lanes) != 25 || back.Lanes[0].Busy != 24 {
 		t.Errorf("%d lanes, %v", len(back.Lanes), err)
+	}
+}
+
+// A finding is a line with its remedy under it, whatever others have put in; the last
+// line says how bad it is.
+func TestDoctorPrintsFindings(t *testing.T) {
+	for name, tc := range map[string]struct {
+		all  []service.Severity
+		last string
+		code int
+	}{
+		"nothing":       {nil, "all is well", 0},
+		"fine":          {[]service.Severity{service.Fine}, "all is well", 0},
+		"a risk":        {[]service.Severity{service.Fine, service.Warning}, "nothing to mend; 1 to know of", 0},
+		"cannot tell":   {[]service.Severity{service.Warning, service.Unknown}, "1 that cannot be told, 1 to know of", 2},
+		"all there are": {[]service.Severity{service.Unknown, service.Failure, service.Failure}, "2 to mend, 1 that cannot be told", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := diagnosis{Lives: &lives{60, 300}}
+			for _, s := range tc.all {
+				d.find("redis", s, "it says\n\x1b[31mred", "do this")
+			}
+			var out bytes.Buffer
+			if err := (doctorCmd{}).print(terminal{out: &out}, d); err != nil {
+				t.Fatal(err)
+			}
+			text := out.String()
+			lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+			if got := lines[len(lines)-1]; got != tc.last || code(d.verdict()) != tc.code {
+				t.Errorf("%q and status %d, want %q and %d", got, code(d.verdict()), tc.last, tc.code)
+			}
+			if n := strings.Count(text, "redis  it says  [31mred\n                -> do this\n"); n != len(tc.all) {
+				t.Errorf("%d findings are shown:\n%s", n, text)
+			}
+		})
+	}
+}
+
+// Of a fleet of many tenants people are shown what is not well.
+func TestDoctorShowsWhatIsNotWell(t *testing.T) {
+	d := diagnosis{Lives: &lives{60, 300}}
+	for i := range 100 {
+		s := service.Fine
+		if i == 42 {
+			s = service.Failure
+		}
+		d.find("feed of tenant "+strconv.Itoa(i), s, "text", "")
+	}
+	var people, programs bytes.Buffer
+	if err := errors.Join(doctorCmd{}.print(terminal{out: &people}, d),
+		doctorCmd{JSON: true}.print(terminal{out: &programs}, d)); err != nil {
+		t.Fatal(err)
+	}
+	want := "ok       99 of 100, which are not shown\nfail     feed of tenant 42  text\n"
+	if !strings.HasPrefix(people.String(), want) || strings.Count(people.String(), "feed") != 1 {
+		t.Errorf("it prints\n%s", &people)
+	}
+	if n := strings.Count(programs.String(), `"about"`); n != 100 {
+		t.Errorf("programs are shown %d", n)
 	}
 }

@@ -37,7 +37,7 @@ func TestRowIsOnePlainLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			if err := (eventsListCmd{}).row(&out, c.stored); err != nil {
+			if err := (eventsFilter{}).row(&out, c.stored); err != nil {
 				t.Fatal(err)
 			}
 			got := out.String()

@@ -76,21 +76,22 @@ func busiest(a, b lane) int {
 		cmp.Compare(b.Used, a.Used), strings.Compare(a.String(), b.String()))
 }
 
-// advice is one sentence on what to do; empty if nothing.
-func (l lane) advice(w config.Worker) string {
+// advice is what is not well, and what to do; empty if all is.
+func (l lane) advice(w config.Worker) (what, remedy string) {
+	longest := seconds(max(w.Life, w.MaxLife))
 	switch {
 	case l.Closed > 0:
-		return fmt.Sprintf("closed for %s because the vendor refused calls; if that comes again something else "+
-			"calls as this identity, which needs one of its own", span(l.Closed))
+		return fmt.Sprintf("closed for %s because the vendor refused calls", span(l.Closed)),
+			"if that comes again something else calls as this identity, which needs one of its own"
 	case l.Needs >= seconds(cache.Ceiling) && l.Busy > l.carries(cache.Ceiling):
-		return fmt.Sprintf("%d calls were asked for to keep entries alive, and %s carries %d even in the longest "+
-			"life: read subjects with their own tokens, or ask the vendor for a higher limit",
-			l.Busy, l.limit(), l.carries(cache.Ceiling))
-	case l.Needs > seconds(max(w.Life, w.MaxLife)):
-		return fmt.Sprintf("entries need to live %s for the limit to suffice, and may %s: raise worker.max_life",
-			span(l.Needs), span(seconds(max(w.Life, w.MaxLife))))
+		return fmt.Sprintf("%d calls were asked for to keep entries alive, and %s carries %d even in the longest life",
+				l.Busy, l.limit(), l.carries(cache.Ceiling)),
+			"read subjects with their own tokens, or ask the vendor for a higher limit"
+	case l.Needs > longest:
+		return fmt.Sprintf("entries need to live %s for the limit to suffice, and may %s", span(l.Needs), span(longest)),
+			"raise worker.max_life"
 	}
-	return ""
+	return "", ""
 }
 
 // carries is how many calls there are for renewals in a life.

@@ -121,6 +121,7 @@ func redacted(address string) string {
 func (w *world) facts() []fact {
 	return []fact{
 		{"listener admin", "http://" + w.listener.AdminAddr() + "/readyz"},
+		{"subscriptions", "http://" + w.listener.AdminAddr() + "/v1/subscriptions, token " + w.deskToken},
 		{"asking", w.asking()},
 		{"worker admin", "http://" + w.worker.AdminAddr() + "/readyz"},
 		{"redis", redacted(w.redisURL) + " (" + w.redisKind + ")"},

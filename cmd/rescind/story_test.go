@@ -23,6 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"github.com/rescindhq/rescind/cache"
 	"github.com/rescindhq/rescind/cache/redislocal"
 )
 
@@ -57,6 +58,12 @@ func (c clean) Run() int {
 //	paste NAME                 run the line that serve has printed under this name
 //	becomes PATTERN NAME       paste it until what it prints matches
 //	assign ROLE                give the user another role, as an administrator would
+//	lie FIELD VALUE            have the user's entry in Redis say something else
+//	changed N [TENANT]         publish changes of N subjects, as a listener does
+//	proxy NAME                 put a proxy before the Redis at $NAME, and itself there
+//	spoil                      have it spoil every call of a script
+//	mended                     no longer
+//	buried N                   wait until so many are dead
 //	interrupt                  what Ctrl-C does to serve; it must end with status 0
 //	gone                       the Redis of serve is no more
 //	empty DIR                  there is nothing in it
@@ -64,7 +71,7 @@ func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/stories", UpdateScripts: *update, RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
-			e.Values["serve"] = new(running)
+			e.Values["serve"] = &running{spoiled: new(spoiled)}
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
@@ -78,8 +85,9 @@ func TestStories(t *testing.T) {
 			return err == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"proxy": proxy, "changed": noticed, "spoil": spoil, "mended": mended, "buried": buried,
 			"status": status, "await": await, "occupy": occupy, "redis": startRedis, "serve": serve,
-			"paste": paste, "becomes": becomes, "assign": assign, "interrupt": interrupt, "gone": gone, "empty": empty,
+			"paste": paste, "becomes": becomes, "assign": assign, "lie": lie, "interrupt": interrupt, "gone": gone, "empty": empty,
 		},
 	})
 }
@@ -94,6 +102,7 @@ type running struct {
 	token     string // the administrator's
 	redisPID  int    // zero if it is the stand-in
 	facts     map[string]string
+	spoiled   *spoiled // what is between it and Redis
 }
 
 func of(ts *testscript.TestScript) *running { return ts.Value("serve").(*running) }
@@ -237,6 +246,17 @@ func assign(ts *testscript.TestScript, neg bool, args []string) {
 	defer cancel()
 	defer http.DefaultClient.CloseIdleConnections()
 	ts.Check(w.assign(ctx, args[0]))
+}
+
+func lie(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, len(args) == 2)
+	rdb := redis.NewClient(redisOptions(ts))
+	defer rdb.Close()
+	added, err := rdb.HSet(context.Background(), cache.Keys{}.Entry(bea), args[0], args[1]).Result()
+	ts.Check(err)
+	if n, err := rdb.HLen(context.Background(), cache.Keys{}.Entry(bea)).Result(); err != nil || n <= added {
+		ts.Fatalf("there was no entry: %v", err)
+	}
 }
 
 func interrupt(ts *testscript.TestScript, neg bool, args []string) {

@@ -58,6 +58,7 @@ type world struct {
 	sim       *sim.RingCentral
 	simURL    string
 	adminAuth string // bearer token of the simulated administrator
+	deskToken string // of who looks after subscriptions
 	box       boxWorld
 	mural     muralWorld
 	listener  *service.Listener
@@ -229,6 +230,8 @@ func (w *world) configure(_ context.Context, d devCmd) error {
 	c.Listener.Addr, c.Listener.AdminAddr, c.Listener.PublicURL = hooks, "127.0.0.1:0", "http://"+hooks
 	c.Worker.Addr, c.Worker.AdminAddr = d.Ask, "127.0.0.1:0"
 	c.Listener.AddressKey = subscriptions.NewSecret(rand.Text())
+	c.Listener.AdminToken = subscriptions.NewSecret(rand.Text())
+	w.deskToken = c.Listener.AdminToken.Reveal()
 	var key [32]byte
 	rand.Read(key[:])
 	c.NATS.VaultKey = subscriptions.NewSecret(base64.StdEncoding.EncodeToString(key[:]))

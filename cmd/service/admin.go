@@ -38,8 +38,10 @@ func readiness(ctx context.Context, checks []check) (texts map[string]string, er
 	return texts, err
 }
 
-// adminServer serves health and metrics.
-func adminServer(metrics *prometheus.Registry, checks []check, log *slog.Logger) *http.Server {
+// adminServer serves health and metrics, and what the routes add.
+func adminServer(
+	metrics *prometheus.Registry, checks []check, log *slog.Logger, routes ...func(*http.ServeMux),
+) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
@@ -54,6 +56,9 @@ func adminServer(metrics *prometheus.Registry, checks []check, log *slog.Logger)
 		_ = json.NewEncoder(w).Encode(map[string]any{"ready": err == nil, "checks": texts})
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	for _, add := range routes {
+		add(mux)
+	}
 	return newServer(mux, log)
 }
 

@@ -40,6 +40,7 @@ type core struct {
 	stream  *stream.Stream
 	vault   subscriptions.Vault
 	provide provide
+	deps    subscriptions.Deps
 	tenants []tenant // once openProviders has opened them
 }
 
@@ -95,11 +96,11 @@ func (c *core) openProviders(budget subscriptions.Budget) error {
 		TLSHandshakeTimeout: 5 * time.Second, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 64 << 10,
 	}}
+	c.deps = subscriptions.Deps{HTTP: client, Vault: c.vault, Budget: budget, Log: c.log}
 	for _, p := range c.cfg.Providers {
 		for _, t := range p.Tenants {
 			h := events.Home{Provider: events.Provider(p.Name), Tenant: events.Tenant(t.ID)}
-			one, err := c.provide(p.Kind, h, p.Settings(t),
-				subscriptions.Deps{HTTP: client, Vault: c.vault, Budget: budget, Log: c.log})
+			one, err := c.provide(p.Kind, h, p.Settings(t), c.deps)
 			if err != nil {
 				return fmt.Errorf("providers.%s, tenant %s: %w", p.Name, t.ID, err)
 			}

@@ -10,13 +10,23 @@ import (
 	"github.com/rescindhq/rescind/events"
 	"github.com/rescindhq/rescind/subscriptions"
 	"github.com/rescindhq/rescind/subscriptions/providers"
+	"github.com/rescindhq/rescind/subscriptions/renew"
 )
 
-// NewWorkerWithBound is [NewWorker] with another bound for proofs of life.
-func NewWorkerWithBound(
-	ctx context.Context, cfg *config.Config, log *slog.Logger, feedBound time.Duration,
+// NewWorkerChecking is [NewWorker] that takes the subscriptions to be looked at as
+// often as that.
+func NewWorkerChecking(
+	ctx context.Context, cfg *config.Config, log *slog.Logger, check time.Duration,
 ) (*Worker, error) {
-	return newWorker(ctx, cfg, log, parts{feedBound, providers.Open})
+	return newWorker(ctx, cfg, log, parts{check, providers.Open})
+}
+
+// NewListenerChecking is [NewListener] that looks at the subscriptions as often as
+// that.
+func NewListenerChecking(
+	ctx context.Context, cfg *config.Config, log *slog.Logger, check time.Duration,
+) (*Listener, error) {
+	return newListener(ctx, cfg, log, parts{check, providers.Open})
 }
 
 // NewWorkerPolling is [NewWorker] with tails that are polled more often than one
@@ -33,7 +43,7 @@ func NewWorkerPolling(
 		}
 		return hasty{p, p.(subscriptions.Door), p.(subscriptions.Registrar), p.(subscriptions.Tail), every}, nil
 	}
-	return newWorker(ctx, cfg, log, parts{feedBound, open})
+	return newWorker(ctx, cfg, log, parts{renew.DefaultCheck, open})
 }
 
 // hasty is a provider with another interval.

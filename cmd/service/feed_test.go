@@ -40,29 +40,45 @@ func (w *world) told(subject string) answered {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	if err := w.rdb.Del(ctx, cache.Keys{}.Entry(ref(subject))).Err(); err != nil {
-		w.t.Fatal(err)
+	a, err := w.answer(ctx, whose{ref(subject), abroad})
+	if err != nil || a.State != "granted" {
+		w.t.Fatalf("%+v, %v", a, err)
 	}
-	body := fmt.Sprintf(`{"subject":{"type":"user","id":%q},"action":{"name":%q},`+
-		`"resource":{"type":"account","id":%q}}`, subject, abroad, account)
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.worker.it.Addr()+ask.Path,
-		bytes.NewReader([]byte(body)))
+	return a
+}
+
+// answer drops an entry, and asks the worker for it as any program does.
+func (w *world) answer(ctx context.Context, of whose) (a answered, err error) {
+	if err := w.rdb.Del(ctx, cache.Keys{}.Entry(of.Ref)).Err(); err != nil {
+		return a, err
+	}
+	body, err := json.Marshal(map[string]any{
+		"subject": map[string]string{"type": "user", "id": string(of.Subject)},
+		"action":  map[string]string{"name": string(of.need)},
+		"resource": map[string]any{"type": "account", "id": string(of.Tenant), "properties": map[string]string{
+			"provider": string(of.Provider), "resource": string(of.Resource)}},
+	})
 	if err != nil {
-		w.t.Fatal(err)
+		return a, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.worker.it.Addr()+ask.Path,
+		bytes.NewReader(body))
+	if err != nil {
+		return a, err
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", "Bearer "+askToken)
 	resp, err := w.client.Do(r)
 	if err != nil {
-		w.t.Fatal(err)
+		return a, err
 	}
 	defer resp.Body.Close()
 	var got struct{ Context answered }
-	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil || got.Context.State != "granted" {
-		w.t.Fatalf("status %d, %+v, %v", resp.StatusCode, got, err)
+	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil {
+		return a, fmt.Errorf("status %d: %w", resp.StatusCode, err)
 	}
 	got.Context.left = time.Until(got.Context.Until)
-	return got.Context
+	return got.Context, nil
 }
 
 // becomes asks until the feed is what is wanted from before an entry is made
@@ -104,7 +120,7 @@ func TestEveryAnswerTellsTheDelay(t *testing.T) {
 func TestADoubtfulFeedShortensLives(t *testing.T) {
 	const bound = 3 * time.Second
 	w := startWorld(t, options{idle: true})
-	it, err := service.NewWorkerWithBound(context.Background(), w.cfg, w.logger("worker"), bound)
+	it, err := service.NewWorkerChecking(context.Background(), w.cfg, w.logger("worker"), bound*2/5)
 	if err != nil {
 		t.Fatal(err)
 	}

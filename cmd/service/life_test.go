@@ -28,6 +28,8 @@ func TestLivesStretchWhereTheFeedIsAlive(t *testing.T) {
 		"stretching is off":    {fixed, events.FeedAlive, 100 * time.Second, time.Minute},
 		"doubtful":             {usual, events.FeedDoubtful, 100 * time.Second, cache.MinLife},
 		"doubtful, nothing":    {usual, events.FeedDoubtful, 0, cache.MinLife},
+		"dead":                 {usual, events.FeedDead, 100 * time.Second, cache.MinLife},
+		"dead, nothing":        {usual, events.FeedDead, 0, cache.MinLife},
 		"a feed of no state":   {usual, "", 100 * time.Second, cache.MinLife},
 	} {
 		t.Run(name, func(t *testing.T) {

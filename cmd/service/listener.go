@@ -1,8 +1,8 @@
 package service
 
 import (
-	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,7 +18,9 @@ import (
 	"github.com/rescindhq/rescind/events/stream"
 	"github.com/rescindhq/rescind/subscriptions"
 	"github.com/rescindhq/rescind/subscriptions/budget"
+	"github.com/rescindhq/rescind/subscriptions/client"
 	"github.com/rescindhq/rescind/subscriptions/listen"
+	"github.com/rescindhq/rescind/subscriptions/providers"
 	"github.com/rescindhq/rescind/subscriptions/renew"
 )
 
@@ -26,17 +28,18 @@ import (
 type Listener struct {
 	*core
 	handler          *listen.Handler
-	keepers          []kept
+	book             *renew.Book
+	fleet            *renew.Fleet
+	ledgers          *stream.Ledgers
+	calls            *stream.Calls
+	words            *words
 	proofs           *stream.Proofs
+	journal          *stream.Journal
+	tails            *stream.Feeds // whether changes come by a poll too
+	homes            []events.Home // that have webhooks
 	addresses        []string
 	hooks, admin     *http.Server
 	hooksOn, adminOn net.Listener
-}
-
-// kept are the subscriptions of one tenant.
-type kept struct {
-	events.Home
-	*renew.Keeper
 }
 
 // publisher gives the door what it needs of the stream.
@@ -50,24 +53,34 @@ func (p publisher) Publish(ctx context.Context, c events.Change) (duplicate bool
 
 // NewListener connects and takes its ports.
 func NewListener(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Listener, error) {
+	return newListener(ctx, cfg, log, parts{renew.DefaultCheck, providers.Open})
+}
+
+func newListener(ctx context.Context, cfg *config.Config, log *slog.Logger, p parts) (*Listener, error) {
 	c, err := newCore(ctx, cfg, log, "listener")
 	if err != nil {
 		return nil, fmt.Errorf("listener: %w", err)
 	}
-	l := &Listener{core: c, proofs: c.stream.Proofs()}
-	if err := l.open(); err != nil {
+	c.provide = p.provide
+	l := &Listener{core: c, proofs: c.stream.Proofs(), journal: c.stream.Journal(),
+		ledgers: c.stream.Ledgers(), calls: c.stream.Calls()}
+	l.metrics.MustRegister(l.journal)
+	if err := l.open(ctx, p.check); err != nil {
 		l.close()
 		return nil, fmt.Errorf("listener: %w", err)
 	}
 	return l, nil
 }
 
-func (l *Listener) open() (err error) {
+func (l *Listener) open(ctx context.Context, check time.Duration) (err error) {
 	if err := l.openProviders(budget.NewLocal()); err != nil {
 		return err
 	}
+	l.tails = l.stream.Feeds(stream.FeedOptions{Feeds: followedTails(l.tenants), Log: l.log})
+	l.fleet = &renew.Fleet{Lease: l.stream.Lease("subscriptions", renew.LeaseLife), Serve: l.serveOrders, Log: l.log}
 	lc := l.cfg.Listener
 	var doors []listen.Door
+	wanted := map[events.Home][]string{}
 	for _, t := range l.tenants {
 		door, delivers := t.Provider.(subscriptions.Door)
 		registrar, registers := t.Provider.(subscriptions.Registrar)
@@ -76,31 +89,94 @@ func (l *Listener) open() (err error) {
 		}
 		part := subscriptions.AddressPart(lc.AddressKey, t.Home)
 		doors = append(doors, listen.Door{Home: t.Home, Path: part, Door: door})
-		address := listen.Address(lc.PublicURL, t.Home, part)
-		k, err := renew.New(renew.Config{
-			Home: t.Home, Registrar: registrar, Address: address, Log: l.log, Registerer: l.metrics,
-			Alive: l.proven(events.SignPoll),
-		})
-		if err != nil {
-			return err
-		}
-		l.keepers, l.addresses = append(l.keepers, kept{t.Home, k}), append(l.addresses, address)
+		l.homes, l.addresses = append(l.homes, t.Home), append(l.addresses, listen.Address(lc.PublicURL, t.Home, part))
+		wanted[t.Home] = registrar.Wanted()
 	}
+	l.book = renew.NewBook(wanted, l.secret, l.log)
+	l.words = newWords(l.calls, l.log)
+	if err := l.openKeepers(check); err != nil {
+		return err
+	}
+	l.remember(ctx)
+	l.openRetired(ctx)
 	l.handler, err = listen.New(listen.Config{
 		Doors: doors, Publisher: publisher{l.stream}, Registerer: l.metrics, Log: l.log,
-		Alive: l.delivered,
+		Secrets: l.book.Secrets, Heard: l.heard, Missed: l.words.missed,
 	})
 	if err != nil {
 		return err
 	}
 	l.hooks = listen.NewServer(lc.Addr, l.handler, l.log)
 	l.hooks.ConnState = l.handler.ConnState
-	l.admin = adminServer(l.metrics, l.checks(), l.log)
+	l.admin = adminServer(l.metrics, l.checks(), l.log, l.subscriptionRoutes)
 	if l.hooksOn, err = listenOn(lc.Addr, "listener.addr"); err != nil {
 		return err
 	}
 	l.adminOn, err = listenOn(lc.AdminAddr, "listener.admin_addr")
 	return err
+}
+
+// openKeepers makes one for each tenant that has webhooks.
+func (l *Listener) openKeepers(check time.Duration) error {
+	addresses := map[events.Home]string{}
+	for i, h := range l.homes {
+		addresses[h] = l.addresses[i]
+	}
+	for _, t := range l.tenants {
+		registrar, registers := t.Provider.(subscriptions.Registrar)
+		if addresses[t.Home] == "" || !registers {
+			continue
+		}
+		k, err := renew.New(renew.Config{
+			Home: t.Home, Registrar: registrar, Address: addresses[t.Home], Check: check,
+			Rotate: l.cfg.Listener.RotateEvery, Ledgers: l.ledgers,
+			Secret: func(serial int64) subscriptions.Secret { return l.secret(t.Home, serial) },
+			Sweep:  l.sweep, Tailed: l.tailed, Alive: l.proven(events.SignPoll), Dead: l.died,
+			Noted: l.book.Note, Log: l.log, Registerer: l.metrics,
+		})
+		if err != nil {
+			return err
+		}
+		l.fleet.Keepers = append(l.fleet.Keepers, k)
+	}
+	return nil
+}
+
+// secret is that of one registration.
+func (l *Listener) secret(h events.Home, serial int64) subscriptions.Secret {
+	return subscriptions.RegistrationSecret(l.cfg.Listener.AddressKey, h, serial)
+}
+
+// serveOrders answers what is ordered of a keeper while it keeps.
+func (l *Listener) serveOrders(ctx context.Context, k *renew.Keeper) error {
+	if !l.keeps(k.Home()) {
+		return nil // it takes down what is there, and no orders
+	}
+	return l.calls.Serve(ctx, k.Home(), k.Answer)
+}
+
+// sweep invalidates all that is kept of a tenant, for the sake of a gap.
+func (l *Listener) sweep(ctx context.Context, h events.Home, g subscriptions.Gap) error {
+	ctx, cancel := context.WithTimeout(ctx, tryLimit)
+	defer cancel()
+	c := events.Change{
+		ID: events.ChangeID(h, "gap-"+rand.Text()), Home: h, Tags: []events.Tag{events.TenantTag},
+		Source: events.Sweep, Reasons: []string{"gap: " + client.Clip(g.Cause)}, Received: time.Now(),
+	}
+	ack, err := l.stream.Publish(ctx, c)
+	if err != nil {
+		return fmt.Errorf("sweep a gap: %w", err)
+	}
+	l.journal.Note(events.Outcome{Kind: events.Gap, Home: h, Change: c.ID, Sequence: ack.Sequence, Tags: c.Tags,
+		Reason: fmt.Sprintf("from %s to %s: %s", g.From.UTC().Format(time.RFC3339), g.To.UTC().Format(time.RFC3339),
+			client.Clip(g.Cause))})
+	return nil
+}
+
+// tailed says whether changes of a home are found by a poll too, and that is alive.
+func (l *Listener) tailed(h events.Home) bool {
+	state, _ := l.tails.Health(h)
+	return state == events.FeedAlive
 }
 
 // proven notes that a feed has shown a sign of life.
@@ -110,14 +186,19 @@ func (l *Listener) proven(s events.Sign) func(events.Home, time.Time) {
 	}
 }
 
-// delivered notes a delivery as a sign of life, if all that is wanted was there at
-// the last look: it comes by one webhook, and proves nothing of the others.
-func (l *Listener) delivered(h events.Home, at time.Time) {
-	for _, k := range l.keepers {
-		if k.Home == h && k.State().Active {
-			l.proven(events.SignDelivery)(h, at)
-		}
+// died notes that a feed is known to deliver nothing.
+func (l *Listener) died(h events.Home, at time.Time, cause string) {
+	l.proofs.Note(events.Feed{Home: h, Kind: events.FeedWebhook, Died: at, Cause: cause})
+}
+
+// heard notes a delivery as a sign of life, if all that is wanted was there at the
+// last look: it comes by one webhook, and proves nothing of the others. One that says
+// that it is the last proves nothing.
+func (l *Listener) heard(h events.Home, from subscriptions.Origin, at time.Time) {
+	if !from.Over && len(l.book.Missing(h)) == 0 {
+		l.proven(events.SignDelivery)(h, at)
 	}
+	l.words.heard(h, from, at)
 }
 
 // Addr is where deliveries arrive.
@@ -137,13 +218,12 @@ func (l *Listener) checks() []check {
 	}
 }
 
-// subscribed names the tenants whose subscription does not deliver.
+// subscribed names the tenants whose subscriptions do not deliver, and why.
 func (l *Listener) subscribed() error {
 	var missing []string
-	for _, k := range l.keepers {
-		if s := k.State(); !s.Active {
-			why := cmp.Or(s.LastError, "first attempt under way")
-			missing = append(missing, fmt.Sprintf("%s (%s)", k.Home, why))
+	for _, h := range l.homes {
+		if why := l.book.Missing(h); len(why) > 0 {
+			missing = append(missing, fmt.Sprintf("%s (%s)", h, strings.Join(why, "; ")))
 		}
 	}
 	if len(missing) > 0 {
@@ -160,8 +240,8 @@ func (l *Listener) Ready(ctx context.Context) error {
 
 // Wait waits until every subscription is active.
 func (l *Listener) Wait(ctx context.Context) error {
-	for _, k := range l.keepers {
-		if err := k.Wait(ctx); err != nil {
+	for _, h := range l.homes {
+		if err := l.book.Wait(ctx, h); err != nil {
 			return err
 		}
 	}
@@ -177,9 +257,12 @@ func (l *Listener) Run(ctx context.Context) error {
 	g.Go(func() error { return serve(ctx, l.hooks, listen.Limit(l.hooksOn, l.cfg.Listener.MaxConnections)) })
 	g.Go(func() error { return serve(ctx, l.admin, l.adminOn) })
 	g.Go(func() error { return l.proofs.Run(ctx) })
-	for _, k := range l.keepers {
-		g.Go(func() error { return k.Run(ctx) })
-	}
+	g.Go(func() error { return l.journal.Run(ctx) })
+	g.Go(func() error { return l.tails.Run(ctx) })
+	g.Go(func() error { return l.words.run(ctx) })
+	g.Go(func() error { return l.rememberOn(ctx) })
+	g.Go(func() error { return l.ledgers.Watch(ctx, l.book.Read) })
+	g.Go(func() error { return l.fleet.Run(ctx) })
 	err := g.Wait()
 	l.log.InfoContext(context.WithoutCancel(ctx), "listener stopped")
 	return err

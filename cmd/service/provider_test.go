@@ -213,7 +213,8 @@ func TestTheListenerIsReadyOnceItsSubscriptionIsActive(t *testing.T) {
 	if err := w.listener.it.Ready(context.Background()); err != nil {
 		t.Errorf("not ready: %v", err)
 	}
-	if got := w.sim.Subscriptions(); len(got) != 1 || got[0].Address != w.listener.it.Addresses()[0] {
+	if got := w.sim.Subscriptions(); len(got) != 1 ||
+		!strings.HasPrefix(got[0].Address, w.listener.it.Addresses()[0]+"/") {
 		t.Errorf("subscriptions: %+v", got)
 	}
 }

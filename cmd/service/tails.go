@@ -42,13 +42,21 @@ func (w *Worker) openTails() error {
 const pollGrace = time.Minute
 
 // followed are the feeds that there must be: of a provider with webhooks those,
-// of one that is polled the polls. Two polls in a row may go wrong, and another
-// worker take over.
+// of one that is polled the polls.
 func (w *Worker) followed() (feeds []stream.Followed) {
 	for _, t := range w.tenants {
-		if _, ok := t.Provider.(subscriptions.Door); ok {
+		_, delivers := t.Provider.(subscriptions.Door)
+		if _, registers := t.Provider.(subscriptions.Registrar); delivers && registers {
 			feeds = append(feeds, stream.Followed{Home: t.Home, Kind: events.FeedWebhook, Bound: w.feedBound})
 		}
+	}
+	return append(feeds, followedTails(w.tenants)...)
+}
+
+// followedTails are the polls that there must be. Two in a row may go wrong, and
+// another worker take over.
+func followedTails(tenants []tenant) (feeds []stream.Followed) {
+	for _, t := range tenants {
 		if polled, ok := t.Provider.(subscriptions.Tail); ok {
 			bound := 5*polled.Interval()/2 + 2*tail.LeaseLife + pollGrace
 			feeds = append(feeds, stream.Followed{Home: t.Home, Kind: events.FeedTail, Bound: bound})

@@ -34,6 +34,14 @@ var enterprise = events.Home{Provider: "box", Tenant: "987"}
 
 func startBoxed(t *testing.T) *boxed {
 	t.Helper()
+	b := newBoxed(t, func(*config.Config) {})
+	b.worker = b.startWorker()
+	return b
+}
+
+// newBoxed starts neither listener nor worker.
+func newBoxed(t *testing.T, edit func(*config.Config)) *boxed {
+	t.Helper()
 	b := &boxed{box: boxsim.New(boxsim.Options{})}
 	server := httptest.NewServer(b.box)
 	t.Cleanup(func() {
@@ -56,8 +64,8 @@ func startBoxed(t *testing.T) *boxed {
 				"watch.0": "folder:" + boxsim.FolderProjects, "scopes": "root_readwrite",
 			}}},
 		})
+		edit(c)
 	}})
-	b.worker = b.startWorker()
 	return b
 }
 

@@ -29,10 +29,6 @@ import (
 // many tenants a larger batch makes fewer calls.
 const changesAtOnce = 1024
 
-// feedBound is how long a feed counts as alive after its last proof of life:
-// two polls of the subscription in a row may go wrong.
-const feedBound = renew.DefaultCheck * 5 / 2
-
 // Worker applies changes, refreshes entries, and answers questions.
 type Worker struct {
 	*core
@@ -42,6 +38,7 @@ type Worker struct {
 	feedBound       time.Duration
 	feeds           *stream.Feeds
 	proofs          *stream.Proofs
+	journal         *stream.Journal
 	tails           []*tail.Loop
 	asks, admin     *http.Server
 	asksOn, adminOn net.Listener
@@ -50,13 +47,13 @@ type Worker struct {
 // NewWorker connects and takes its ports. Redis must be set up as promised,
 // unless the configuration allows a stand-in.
 func NewWorker(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Worker, error) {
-	return newWorker(ctx, cfg, log, parts{feedBound, providers.Open})
+	return newWorker(ctx, cfg, log, parts{renew.DefaultCheck, providers.Open})
 }
 
 // parts are what a test exchanges.
 type parts struct {
-	feedBound time.Duration
-	provide   provide
+	check   time.Duration // from one look at the subscriptions to the next
+	provide provide
 }
 
 func newWorker(ctx context.Context, cfg *config.Config, log *slog.Logger, p parts) (*Worker, error) {
@@ -65,7 +62,7 @@ func newWorker(ctx context.Context, cfg *config.Config, log *slog.Logger, p part
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	c.provide = p.provide
-	w := &Worker{core: c, feedBound: p.feedBound}
+	w := &Worker{core: c, feedBound: renew.Bound(p.check)}
 	if err := w.open(ctx); err != nil {
 		w.close()
 		return nil, fmt.Errorf("worker: %w", err)
@@ -101,11 +98,12 @@ func (w *Worker) open(ctx context.Context) (err error) {
 		return err
 	}
 	w.feeds, w.proofs = w.stream.Feeds(stream.FeedOptions{Feeds: w.followed(), Log: w.log}), w.stream.Proofs()
-	w.metrics.MustRegister(w.feeds)
+	w.journal = w.stream.Journal()
+	w.metrics.MustRegister(w.feeds, w.journal)
 	metrics := refresh.NewMetrics(w.metrics)
 	w.filler, err = refresh.NewFiller(refresh.Config{
 		Redis: w.rdb, Keys: keys, Store: store, Readers: w.readers(), Life: w.cfg.Worker.Life,
-		Lives: w.life, Later: w.stream, Metrics: metrics, Log: w.log,
+		Lives: w.life, Later: w.stream, Journal: w.journal, Metrics: metrics, Log: w.log,
 	})
 	if err != nil {
 		return fmt.Errorf("worker.life: %w", err)
@@ -115,7 +113,8 @@ func (w *Worker) open(ctx context.Context) (err error) {
 	}
 	w.asks = newServer(ask.New(ask.Config{
 		Filler: w.filler, Token: w.cfg.Worker.Token.Reveal(), Providers: w.providerNames(),
-		Feed: w.feed, Delay: w.feeds.Delay, Registerer: w.metrics, Log: w.log,
+		Feed: w.feed, Delay: w.feeds.Delay, Tokens: w.putToken, Operator: w.filler, Cost: w.cost,
+		Registerer: w.metrics, Log: w.log,
 	}), w.log)
 	if err := w.openTails(); err != nil {
 		return err
@@ -207,6 +206,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Go(func() error { return w.worker.Watch(ctx) })
 	g.Go(func() error { return w.feeds.Run(ctx) })
 	g.Go(func() error { return w.proofs.Run(ctx) })
+	g.Go(func() error { return w.journal.Run(ctx) })
 	g.Go(func() error { return w.stream.ConsumeRefreshes(ctx, w.cfg.Worker.Fetchers, w.worker.Refresh) })
 	for _, t := range w.tails {
 		g.Go(func() error { return t.Run(ctx) })

@@ -89,38 +89,56 @@ func (s *Stream) Span(ctx context.Context, sel *Selection) (ok bool, err error) 
 	return ok, err
 }
 
-// Pick calls each with the selected changes, some at a time: at most n, and fewer at
-// the end. While each works nothing is held open at the server, so that it may take
-// its time. next is the sequence to go on from after these.
+// Pick calls each with the selected changes, some at a time: at most n. While each works
+// nothing is held open at the server, so that it may take its time. next is the sequence
+// to go on from after these.
 func (s *Stream) Pick(
 	ctx context.Context, sel Selection, n int, each func(ms []Stored, next uint64) error,
 ) error {
-	for {
-		ms := make([]Stored, 0, n)
-		o := sel.options()
-		o.Limit = n
-		err := s.Read(ctx, o, func(m Stored) error {
-			ms = append(ms, m)
-			return nil
-		})
+	for sel.FromSeq <= sel.ToSeq {
+		ms, next, err := s.window(ctx, sel)
 		if err != nil {
 			return err
 		}
-		full := len(ms) == n
-		if full {
-			sel.FromSeq = ms[n-1].Sequence + 1
-		} else {
-			sel.FromSeq = sel.ToSeq + 1
-		}
-		if len(ms) > 0 {
-			if err := each(ms, sel.FromSeq); err != nil {
+		sel.FromSeq = next
+		for len(ms) > 0 {
+			some := ms[:min(n, len(ms))]
+			if ms = ms[len(some):]; len(ms) > 0 {
+				next = some[len(some)-1].Sequence + 1
+			} else {
+				next = sel.FromSeq
+			}
+			if err := each(some, next); err != nil {
 				return err
 			}
 		}
-		if !full || sel.FromSeq > sel.ToSeq {
-			return nil
-		}
 	}
+	return nil
+}
+
+// What Pick reads ahead: the server keeps a reader for a while after each window, so
+// there must not be too many.
+const (
+	windowChanges = 20_000
+	windowBytes   = 32 << 20
+)
+
+var errFull = errors.New("the window is full")
+
+// window reads the next changes, and tells from where on the ones after them are.
+func (s *Stream) window(ctx context.Context, sel Selection) (ms []Stored, next uint64, err error) {
+	size := 0
+	err = s.Read(ctx, sel.options(), func(m Stored) error {
+		ms, size = append(ms, m), size+m.Size
+		if len(ms) == windowChanges || size >= windowBytes {
+			return errFull
+		}
+		return nil
+	})
+	if errors.Is(err, errFull) {
+		return ms, ms[len(ms)-1].Sequence + 1, nil
+	}
+	return ms, sel.ToSeq + 1, err
 }
 
 // Replay says again what changes have said.

@@ -179,6 +179,34 @@ func TestReplaySelects(t *testing.T) {
 	}
 }
 
+// More than is read at a time comes in order, and all of it.
+func TestPickMany(t *testing.T) {
+	s, nc := opened(t)
+	const n = 45_000
+	publishMany(t, s, n)
+	sel := spanOf(t, s, stream.Selection{})
+	last, from := uint64(0), uint64(1)
+	err := s.Pick(t.Context(), sel, 1000, func(ms []stream.Stored, next uint64) error {
+		for _, m := range ms {
+			if last++; m.Sequence != last {
+				return fmt.Errorf("%d comes after %d", m.Sequence, last-1)
+			}
+		}
+		if next != last+1 || len(ms) > 1000 || ms[0].Sequence != from {
+			return fmt.Errorf("%d from %d, then from %d", len(ms), ms[0].Sequence, next)
+		}
+		from = next
+		return nil
+	})
+	if err != nil || last != n {
+		t.Errorf("ended at %d: %v", last, err)
+	}
+	st, err := jetStream(t, nc).Stream(t.Context(), stream.Changes)
+	if err != nil || st.CachedInfo().State.Consumers > 10 {
+		t.Errorf("%d readers are left at the server, %v", st.CachedInfo().State.Consumers, err)
+	}
+}
+
 func TestNothingIsSelected(t *testing.T) {
 	s, _ := opened(t)
 	for range 2 {
