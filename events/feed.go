@@ -60,16 +60,21 @@ type Feed struct {
 	DelayMS int64 `json:"delay_ms,omitempty"`
 	// Died is since when it is known to deliver nothing; zero: it is not.
 	Died time.Time `json:"died,omitzero"`
+	// Doubt: since Died it is known not to deliver all, and perhaps nothing.
+	Doubt bool `json:"doubt,omitempty"`
 	// Cause is why, for people, of [MaxCause] characters at most.
 	Cause string `json:"cause,omitempty"`
 }
 
-// State is dead if it died and no later proof is known, however long that was ago;
+// State is dead, or doubtful, if that is known and no later proof is, however long ago;
 // else alive for as long as bound after the proof. Both clocks must agree
 // on that where the times have two: a wall clock that is set back makes no
 // feed younger, and a machine that slept does not forget that it did.
 func (f Feed) State(now time.Time, bound time.Duration) FeedState {
 	if !f.Died.IsZero() && !f.Proof.Round(0).After(f.Died.Round(0)) {
+		if f.Doubt {
+			return FeedDoubtful
+		}
 		return FeedDead
 	}
 	age := max(now.Sub(f.Proof), now.Round(0).Sub(f.Proof.Round(0)))

@@ -271,7 +271,7 @@ func filterDisabled(t *testing.T, table *deaths) {
 		t.Errorf("%s was made, want %s renewed", got, was)
 	}
 	table.add(t, deathRow{7, "its filter is disabled, and served again later", f, "5.5 min at most until noticed, " +
-		"doubtful 12.5 min after the last proof; asked for again every hour, or by rescind subscriptions renew"},
+		"doubtful from then on; asked for again every hour, or by rescind subscriptions renew"},
 		cache.Ceiling)
 }
 

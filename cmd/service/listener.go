@@ -37,6 +37,7 @@ type Listener struct {
 	journal          *stream.Journal
 	tails            *stream.Feeds // whether changes come by a poll too
 	homes            []events.Home // that have webhooks
+	check            time.Duration // from one look to the next
 	addresses        []string
 	hooks, admin     *http.Server
 	hooksOn, adminOn net.Listener
@@ -73,6 +74,7 @@ func newListener(ctx context.Context, cfg *config.Config, log *slog.Logger, p pa
 }
 
 func (l *Listener) open(ctx context.Context, check time.Duration) (err error) {
+	l.check = check
 	if err := l.openProviders(budget.NewLocal()); err != nil {
 		return err
 	}
@@ -131,7 +133,7 @@ func (l *Listener) openKeepers(check time.Duration) error {
 			Home: t.Home, Registrar: registrar, Address: addresses[t.Home], Check: check,
 			Rotate: l.cfg.Listener.RotateEvery, Ledgers: l.ledgers,
 			Secret: func(serial int64) subscriptions.Secret { return l.secret(t.Home, serial) },
-			Sweep:  l.sweep, Tailed: l.tailed, Alive: l.proven(events.SignPoll), Dead: l.died,
+			Sweep:  l.sweep, Tailed: l.tailed, Alive: l.proven(events.SignPoll), Doubt: l.doubted, Dead: l.died,
 			Noted: l.book.Note, Log: l.log, Registerer: l.metrics,
 		})
 		if err != nil {
@@ -189,6 +191,11 @@ func (l *Listener) proven(s events.Sign) func(events.Home, time.Time) {
 // died notes that a feed is known to deliver nothing.
 func (l *Listener) died(h events.Home, at time.Time, cause string) {
 	l.proofs.Note(events.Feed{Home: h, Kind: events.FeedWebhook, Died: at, Cause: cause})
+}
+
+// doubted notes that a feed is known not to deliver all.
+func (l *Listener) doubted(h events.Home, at time.Time, cause string) {
+	l.proofs.Note(events.Feed{Home: h, Kind: events.FeedWebhook, Died: at, Doubt: true, Cause: cause})
 }
 
 // heard notes a delivery as a sign of life, if all that is wanted was there at the

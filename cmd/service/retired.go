@@ -148,7 +148,7 @@ func (l *Listener) openOneRetired(ctx context.Context, h events.Home) error {
 	k, err := renew.New(renew.Config{
 		Home: h, Registrar: unwanted{registrar}, Address: listen.Address(l.cfg.Listener.PublicURL, h, part),
 		Ledgers: l.ledgers, Secret: func(n int64) subscriptions.Secret { return l.secret(h, n) },
-		Sweep: l.sweep, Ends: l.forget, Log: l.log, Registerer: l.metrics,
+		Sweep: l.sweep, Check: l.check, After: renew.Bound(l.check), Ends: l.forget, Log: l.log, Registerer: l.metrics,
 	})
 	if err != nil {
 		return err

@@ -87,6 +87,7 @@ type proven struct {
 	at    time.Time
 	delay time.Duration
 	died  time.Time
+	doubt bool
 	cause string
 	until time.Time // the server keeps the death
 }
@@ -165,7 +166,7 @@ func (f *Feeds) health(one Followed) (events.FeedState, time.Time) {
 	if now.After(known.until) {
 		known.died = time.Time{}
 	}
-	return events.Feed{Proof: known.at, Died: known.died}.State(now, one.Bound), known.at
+	return events.Feed{Proof: known.at, Died: known.died, Doubt: known.doubt}.State(now, one.Bound), known.at
 }
 
 func (f *Feeds) known(id feedID) proven {
@@ -267,7 +268,8 @@ func (f *Feeds) take(feed events.Feed, created time.Time) (turned bool) {
 	case !ours:
 		return false
 	case died && !at.Round(0).Before(known.died.Round(0)):
-		known.died, known.cause, known.until = at, feed.Cause, created.Add(feedTTL)
+		known.died, known.doubt, known.cause = at, feed.Doubt, feed.Cause
+		known.until = created.Add(feedTTL)
 	case !died && at.After(known.at):
 		known.at, known.delay = at, delayOf(feed)
 	}
@@ -308,8 +310,7 @@ func (f *Feeds) tell(ctx context.Context, one Followed) {
 	if state != events.FeedAlive {
 		level = slog.LevelWarn
 	}
-	if state == events.FeedDead {
-		known := f.known(one.id())
+	if known := f.known(one.id()); state != events.FeedAlive && known.died.After(known.at) {
 		args = append(args, "died", known.died, "cause", known.cause)
 	}
 	f.o.Log.Log(ctx, level, "feed", args...)

@@ -269,10 +269,7 @@ func TestReplayIsInterruptedAndGoesOn(t *testing.T) {
 	if done.Next != done.Changes+1 {
 		t.Errorf("%d changes are done before %d", done.Changes, done.Next)
 	}
-	var published []string
-	for _, tag := range after(t, s, n)[home] {
-		published = append(published, tag)
-	}
+	published := after(t, s, n)[home]
 	if uint64(len(published)) != done.Changes {
 		t.Errorf("%d changes are in the stream, and %d said to be", len(published), done.Changes)
 	}

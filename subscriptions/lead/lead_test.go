@@ -31,7 +31,6 @@ type bed struct {
 	notes []lead.Step
 	log   bytes.Buffer
 	held  bool
-	do    func(context.Context, func(error))
 }
 
 func (b *bed) step(name string) error {

@@ -29,7 +29,7 @@
 // A look that finds all that is wanted active and served proves the feed alive, as of
 // when it was asked; so does a delivery ([DoHear]) since. A look that cannot make it
 // so says that the feed is dead, and what is kept of the tenant is dropped at once.
-// Filters that are not served prove neither. When the feed is proven alive again, and
+// With filters that are not served it is doubtful, and what is kept is dropped too. When the feed is proven alive again, and
 // a registration was gone in between, or dead, or not shown to live for two and a half
 // checks, or no listener ran at all, then the time since the last proof is a gap. It
 // is mended before the feed is called alive: swept, unless the tail followed it, or it

@@ -54,7 +54,7 @@ type fake struct {
 	revision uint64
 	saved    []subscriptions.Ledger
 	borne    []string // serial for which the secret was asked
-	told     []string // "alive", "dead <cause>", "swept <cause>"
+	told     []string // "alive", "doubt <cause>", "dead <cause>", "swept <cause>"
 	alive    []time.Time
 	sweeps   []subscriptions.Gap
 	tailed   bool
@@ -200,6 +200,12 @@ func (f *fake) dies(_ events.Home, _ time.Time, cause string) {
 	f.told = append(f.told, "dead "+cause)
 }
 
+func (f *fake) doubts(_ events.Home, _ time.Time, cause string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = append(f.told, "doubt "+cause)
+}
+
 // with lets the test change the fake between two looks.
 func (f *fake) with(change func(*fake)) {
 	f.mu.Lock()
@@ -294,7 +300,7 @@ type kept struct {
 // config is a Keeper's, on a fake, with r in its place.
 func config(f *fake, r subscriptions.Registrar) renew.Config {
 	return renew.Config{Home: home, Registrar: r, Address: address, Ledgers: f, Sweep: f.sweep, Alive: f.lives,
-		Dead: f.dies, Tailed: func(events.Home) bool { return f.tailed }, Log: slog.New(slog.DiscardHandler),
+		Doubt: f.doubts, Dead: f.dies, Tailed: func(events.Home) bool { return f.tailed }, Log: slog.New(slog.DiscardHandler),
 		Secret: func(serial int64) subscriptions.Secret { return subscriptions.NewSecret(fmt.Sprint(serial)) }}
 }
 

@@ -146,7 +146,7 @@ func TestGaps(t *testing.T) {
 			f.with(func(f *fake) { f.subs[0].Disabled = []string{"x"} })
 			later(6 * time.Minute)
 			f.with(func(f *fake) { f.subs[0].Disabled = nil })
-		}, lost, subscriptions.Swept, false},
+		}, lost, subscriptions.Swept, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -122,12 +122,13 @@ func (k *Keeper) settle(ctx context.Context, s *state, why error) (err error) {
 	defer cancel()
 	missing := delivers(k.ledger, s.wanted, time.Now())
 	k.metrics.activate(&k.counted, len(missing) == 0)
+	first := k.ledger.Fault != subscriptions.FaultFilters
 	k.ledger.Fault, k.ledger.Problem = subscriptions.FaultOf(why), k.textOf(why)
 	switch {
 	case len(missing) == 0:
 		err = k.alive(ctx, s)
 	case k.served(s.wanted):
-		k.ledger.Fault, k.ledger.Problem = subscriptions.FaultFilters, short(strings.Join(missing, "; "))
+		err = k.doubtful(ctx, missing, first)
 	default:
 		err = k.dead(ctx, missing)
 	}
@@ -143,6 +144,23 @@ func (k *Keeper) served(wanted []string) bool {
 		bare.Entries[i].Disabled = nil
 	}
 	return len(delivers(bare, wanted, time.Now())) == 0
+}
+
+// doubtful tells that not all is served, and drops what is kept when that is found.
+func (k *Keeper) doubtful(ctx context.Context, missing []string, first bool) error {
+	now := time.Now().Round(0)
+	problem := short(strings.Join(missing, "; "))
+	if k.cfg.Doubt != nil {
+		k.cfg.Doubt(k.cfg.Home, now, problem)
+	}
+	if first {
+		g := subscriptions.Gap{From: latestOf(k.ledger.Proof, time.Unix(0, 0)), To: now, Cause: problem}
+		if err := k.cfg.Sweep(ctx, k.cfg.Home, g); err != nil {
+			return err
+		}
+	}
+	k.ledger.Fault, k.ledger.Problem = subscriptions.FaultFilters, problem
+	return nil
 }
 
 // dead tells that the feed does not live, and drops what is kept once: nobody knows

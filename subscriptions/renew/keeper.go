@@ -59,13 +59,16 @@ type Config struct {
 	Sweep func(context.Context, events.Home, subscriptions.Gap) error
 	// Tailed says whether the tenant's tail is alive; nil: there is none.
 	Tailed func(events.Home) bool
-	// Alive and Dead are told what is known of the feed, and as of when; neither may
-	// wait. Either may be nil.
-	Alive func(h events.Home, at time.Time)
-	Dead  func(h events.Home, at time.Time, cause string)
+	// Alive, Doubt and Dead are told what is known of the feed, and as of when; none
+	// may wait. Each may be nil.
+	Alive       func(h events.Home, at time.Time)
+	Doubt, Dead func(h events.Home, at time.Time, cause string)
 	// Noted, if set, is told of each ledger that was stored, before anything else
 	// hears of it; it must not wait.
 	Noted func(l subscriptions.Ledger, revision uint64)
+	// After, if not zero, is how long ago the last look of anybody must be before Run
+	// begins: who looks later than that wants what we would take down.
+	After time.Duration
 	// Ends, if set, is asked after a look that went well; if it says so, Run ends.
 	Ends func(ctx context.Context, l subscriptions.Ledger, revision uint64) bool
 	Log  *slog.Logger
@@ -156,6 +159,9 @@ func (k *Keeper) Run(ctx context.Context, lapse *subscriptions.Gap) error {
 		k.owe(*lapse)
 	}
 	defer k.metrics.activate(&k.counted, false)
+	if !k.alone(ctx) {
+		return nil
+	}
 	for {
 		_, err := k.pass(ctx, nil)
 		if ctx.Err() != nil {
@@ -169,6 +175,29 @@ func (k *Keeper) Run(ctx context.Context, lapse *subscriptions.Gap) error {
 			return nil
 		}
 	}
+}
+
+// alone waits until nobody has looked for [Config.After]. It is false when ctx has
+// ended.
+func (k *Keeper) alone(ctx context.Context) bool {
+	for k.cfg.After > 0 {
+		k.loaded = false
+		left := firstRetry
+		if err := k.load(ctx); err == nil {
+			left = k.cfg.After - time.Since(k.ledger.Looked)
+		}
+		if left <= 0 {
+			break
+		}
+		t := time.NewTimer(min(left, k.cfg.After) + leastWait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return false
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // pass looks once and does what follows. It returns what was to be done.
