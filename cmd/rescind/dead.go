@@ -268,9 +268,6 @@ func (c deadDiscardCmd) Run(ctx context.Context, t terminal) error {
 	return nil
 }
 
-// exitInterrupted says that somebody has ended it before it was done.
-const exitInterrupted = 130
-
 // whoever is who is said to do it, or who does.
 func whoever(said string) string {
 	if said != "" {

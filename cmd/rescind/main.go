@@ -98,6 +98,8 @@ const (
 	exitUnsure  = 2  // doctor alone: it cannot be told
 	exitUnknown = 3  // check alone
 	exitUsage   = 80 // of kong, as of https://github.com/square/exit
+
+	exitInterrupted = 130 // somebody ended it before it was done
 )
 
 const statuses = `Exit status, of all commands:

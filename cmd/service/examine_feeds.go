@@ -74,30 +74,14 @@ func (e *exam) entries(ctx context.Context, bucket, pattern string) (all []jetst
 	}
 }
 
-// noted are the ledgers as they lie there; of a bucket that is not there none.
-type noted struct{ *exam }
-
-// All returns what is there.
-func (n noted) All(ctx context.Context) (map[events.Home]stream.Kept, error) {
-	entries, err := n.entries(ctx, stream.Bucket, "ledger.>")
-	if err != nil && !absent(err) {
-		return nil, err
-	}
-	all := map[events.Home]stream.Kept{}
-	for _, one := range entries {
-		l, err := subscriptions.DecodeLedger(one.Value())
-		if err != nil {
-			return nil, err
-		}
-		all[l.Home] = stream.Kept{Value: one.Value(), Revision: one.Revision()}
-	}
-	return all, nil
-}
-
 // subscriptions looks at those that there must be.
 func (e *exam) subscriptions(ctx context.Context) {
-	rows, err := Subscriptions{Ledgers: noted{e}}.List(ctx, "", "")
-	if err != nil {
+	attached, err := stream.Attach(e.js.Conn())
+	var rows []Subscribed
+	if err == nil {
+		rows, err = Subscriptions{Ledgers: attached.Ledgers()}.List(ctx, "", "")
+	}
+	if err != nil && !errors.Is(err, stream.ErrNoLedgers) {
 		e.unreached("subscriptions", err, "the user needs to read the bucket "+stream.Bucket)
 		return
 	}
