@@ -57,9 +57,10 @@ type Config struct {
 	Tokens TokenTaker
 	// Operator serves the two calls for operators; nil: they are not served. Cost, if
 	// set, says how many calls it takes at most to fetch one entry of a basis again,
-	// which is empty where it is not known.
+	// and how long the usual limits need for that; the basis is empty where it is not
+	// known.
 	Operator   Operator
-	Cost       func(h events.Home, basis string) int
+	Cost       func(h events.Home, basis string) (calls int, takes time.Duration)
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
 }

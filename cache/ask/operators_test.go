@@ -52,7 +52,10 @@ func operated(t testing.TB, change func(*ask.Config)) (*bench, *operator) {
 	o := &operator{tags: []events.Tag{events.SubjectTag("42"), events.TenantTag}}
 	return open(t, func(c *ask.Config) {
 		c.Operator = o
-		c.Cost = func(h events.Home, basis string) int { return map[string]int{"user": 2, "": 4}[basis] }
+		c.Cost = func(h events.Home, basis string) (int, time.Duration) {
+			calls := map[string]int{"user": 2, "": 4}[basis]
+			return calls, time.Duration(calls) * time.Second / 2
+		}
 		c.Feed = func(events.Home) events.FeedState { return events.FeedAlive }
 		if change != nil {
 			change(c)
@@ -95,11 +98,11 @@ func TestReachIsTold(t *testing.T) {
 		{"subject":"42","resource":"folder:11","until":"2031-02-03T04:05:06.007Z","read":false},
 		{"subject":"43","resource":"","until":"2031-02-03T04:05:06.007Z"}]`
 	question := `{"tenant":"987","tags":["role:7","tenant"]}`
-	b.says(t, ask.ReachPath, question, `{"entries":`+entries+`,"more":false,"alive":3,"calls":8}`)
+	b.says(t, ask.ReachPath, question, `{"entries":`+entries+`,"more":false,"alive":3,"calls":8,"takes_s":4}`)
 	o.reached.Alive = 5
-	b.says(t, ask.ReachPath, question, `{"entries":`+entries+`,"more":true,"alive":5,"calls":8}`)
+	b.says(t, ask.ReachPath, question, `{"entries":`+entries+`,"more":true,"alive":5,"calls":8,"takes_s":4}`)
 	o.reached = refresh.Reached{Cut: true}
-	b.says(t, ask.ReachPath, question, `{"entries":[],"more":true,"alive":0,"calls":0}`)
+	b.says(t, ask.ReachPath, question, `{"entries":[],"more":true,"alive":0,"calls":0,"takes_s":0}`)
 	if want := "reach ringcentral/987 1000 [role:7 tenant]"; o.asked[0] != want {
 		t.Errorf("asked %q, want %q", o.asked[0], want)
 	}
@@ -222,7 +225,7 @@ func TestWhatOperatorsAskIsRefused(t *testing.T) {
 	if len(o.asked) > 0 {
 		t.Errorf("asked %q", o.asked)
 	}
-	b.says(t, ask.ReachPath, `{"tenant":"987","tags":`+tags(1000)+`}`, `{"entries":[],"more":false,"alive":0,"calls":0}`)
+	b.says(t, ask.ReachPath, `{"tenant":"987","tags":`+tags(1000)+`}`, `{"entries":[],"more":false,"alive":0,"calls":0,"takes_s":0}`)
 	o.err = fmt.Errorf("%w: dial tcp 10.1.2.3", refresh.ErrStore)
 	for path, body := range map[string]string{ask.ReachPath: `{"tenant":"987","tags":["app"]}`, ask.VerifyPath: whole} {
 		refused(t, b.post(body, at(path)), http.StatusServiceUnavailable, "store is away")

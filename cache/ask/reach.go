@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/rescindhq/rescind/cache/refresh"
 	"github.com/rescindhq/rescind/events"
@@ -42,9 +43,10 @@ type reached struct {
 	// More says that these are not all.
 	More bool `json:"more"`
 	// Alive counts all that were found, Calls what it takes at most to fetch them
-	// again.
-	Alive int `json:"alive"`
-	Calls int `json:"calls"`
+	// again, and Takes how long the limits need for that, in seconds.
+	Alive int     `json:"alive"`
+	Calls int     `json:"calls"`
+	Takes float64 `json:"takes_s"`
 }
 
 // standing is an entry that is alive.
@@ -104,7 +106,8 @@ func (h *Handler) tellReach(home events.Home, r refresh.Reached) reached {
 	}
 	if h.Cost != nil {
 		for basis, n := range r.Bases {
-			out.Calls += n * h.Cost(home, basis)
+			calls, takes := h.Cost(home, basis)
+			out.Calls, out.Takes = out.Calls+n*calls, out.Takes+(time.Duration(n)*takes).Seconds()
 		}
 	}
 	return out

@@ -34,6 +34,7 @@ type reached struct {
 	More    bool       `json:"more"`
 	Alive   int        `json:"alive"`
 	Calls   int        `json:"calls"`
+	Takes   float64    `json:"takes_s"`
 }
 
 func (f workerFlags) reach(ctx context.Context, h events.Home, tags []events.Tag) (r reached, err error) {
@@ -83,8 +84,11 @@ type survey struct {
 
 	First, Last time.Time `json:"-"`
 
-	Alive *int           `json:"alive,omitempty"`
-	Calls map[string]int `json:"calls,omitempty"` // by provider
+	Alive *int `json:"alive,omitempty"`
+	// Calls it takes to read them again, and how many seconds the usual limits need
+	// for them, by provider.
+	Calls map[string]int     `json:"calls,omitempty"`
+	Takes map[string]float64 `json:"takes_s,omitempty"`
 
 	homes   map[events.Home]bool
 	tags    seenBefore[homeTag]
@@ -94,7 +98,7 @@ type survey struct {
 func (c *replayRepairCmd) survey(ctx context.Context, t terminal, s *stream.Stream, sel stream.Selection) error {
 	v := &survey{FromSeq: sel.FromSeq, ToSeq: sel.ToSeq, homes: map[events.Home]bool{}}
 	if c.Worker != "" {
-		v.Alive, v.Calls = new(int), map[string]int{}
+		v.Alive, v.Calls, v.Takes = new(int), map[string]int{}, map[string]float64{}
 	}
 	m := newMeter(t.err, "changes looked at", sel.FromSeq, sel.ToSeq)
 	err := s.Pick(ctx, sel, pickedAtOnce, func(ms []stream.Stored, next uint64) error {
@@ -166,6 +170,7 @@ func (v *survey) reach(ctx context.Context, f workerFlags, fresh map[events.Home
 			}
 			*v.Alive += alive
 			v.Calls[string(h.Provider)] += r.Calls * alive / max(r.Alive, 1)
+			v.Takes[string(h.Provider)] += r.Takes * float64(alive) / float64(max(r.Alive, 1))
 		}
 	}
 	return nil
@@ -202,10 +207,11 @@ func (v *survey) rows(rate int) [][2]string {
 func (v *survey) calls() string {
 	words := []string{}
 	for _, p := range slices.Sorted(maps.Keys(v.Calls)) {
-		words = append(words, fmt.Sprintf("%s %d", quoted(p), v.Calls[p]))
+		words = append(words, fmt.Sprintf("%s %d at most, for which its usual limits need %s", quoted(p), v.Calls[p],
+			time.Duration(v.Takes[p]*float64(time.Second)).Round(time.Second)))
 	}
 	if len(words) == 0 {
 		words = []string{"none"}
 	}
-	return strings.Join(words, ", ") + " at most, after all that has changed meanwhile"
+	return strings.Join(words, "; ") + "; after all that has changed meanwhile"
 }
