@@ -53,7 +53,7 @@ func newWords(calls *stream.Calls, log *slog.Logger) *words {
 
 // heard tells of a delivery, at most every 10 s of one registration; its end always.
 func (w *words) heard(h events.Home, from subscriptions.Origin, at time.Time) {
-	if from.Subscription == "" || !from.Over && !w.due(registration{h, from.Subscription}, at) {
+	if !from.Over && (from.Subscription == "" || !w.due(registration{h, from.Subscription}, at)) {
 		return
 	}
 	o := renew.Order{Do: renew.DoHear, ID: from.Subscription, At: at}
