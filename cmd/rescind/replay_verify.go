@@ -31,8 +31,8 @@ Exit status 0 all is the same, 1 a difference, an entry whose provider could not
 130 interrupted: the command that goes on is printed.
 
 Examples:
-  rescind replay verify --since 2h --config rescind.yml
-  rescind replay verify --from-seq 1 --provider ringcentral --rate 1 --json`
+  rescind replay verify --since 2h --config rescind.yml --worker http://127.0.0.1:8081
+  rescind replay verify --from-seq 1 --provider ringcentral --rate 1 --json --worker http://127.0.0.1:8081`
 }
 
 // Validate refuses what cannot be meant.
