@@ -259,7 +259,7 @@ func (t tour) watch(ctx context.Context, l loss) (at seen, err error) {
 	if err != nil {
 		return at, err
 	}
-	defer func() { _ = notices.Unsubscribe() }() // the connection ends with the command
+	defer func() { _ = notices.Unsubscribe() }()             // the connection ends with the command
 	if err := t.world.nc.FlushWithContext(ctx); err != nil { // else the notice may come before the server hears us
 		return at, err
 	}
