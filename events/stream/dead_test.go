@@ -24,13 +24,19 @@ func buryChanges(t *testing.T, s *stream.Stream, changes ...events.Change) {
 	for _, c := range changes {
 		publish(t, s, c)
 	}
-	buried := make(chan error, len(changes))
+	bury(t, s, len(changes))
+}
+
+// bury buries as many as wait.
+func bury(t *testing.T, s *stream.Stream, waiting int) {
+	t.Helper()
+	buried := make(chan error, waiting)
 	stop := consume(t, s, stream.ConsumeOptions{}, func(ctx context.Context, ms []stream.Message) {
 		for _, m := range ms {
 			buried <- m.Dead(ctx, errRefused)
 		}
 	})
-	for range changes {
+	for range waiting {
 		if err := receive(t, buried, "burial"); err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +247,8 @@ func TestRedriveKeepsWhatItCannotRead(t *testing.T) {
 	if _, err := jetStream(t, nc).Publish(t.Context(), events.ChangeSubject(home), []byte("?\x00")); err != nil {
 		t.Fatal(err)
 	}
-	buryChanges(t, s, change("1"))
+	publish(t, s, change("1"))
+	bury(t, s, 2)
 	b := dead(t, s, stream.BuriedOptions{})[0]
 	if b.What != stream.DeadUnreadable || b.DecodeErr == nil || b.Home != home || string(b.Data) != "?\x00" {
 		t.Errorf("got %+v", b)
