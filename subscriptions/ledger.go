@@ -103,8 +103,6 @@ const (
 	Swept Mending = "swept"
 	// Followed: the provider's tail tells of the same, and went on.
 	Followed Mending = "followed by the tail"
-	// Repeated: the provider tries failed deliveries again for longer than it took.
-	Repeated Mending = "repeated by the provider"
 )
 
 // Fault is a kind of trouble with registrations.

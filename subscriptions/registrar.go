@@ -42,9 +42,6 @@ type Terms struct {
 	// OwnSecret: each registration has a secret that we choose when we make it, and
 	// that cannot be changed. Else all have the app's, which is changed over there.
 	OwnSecret bool
-	// Repeats is how long a delivery that failed is surely tried again; zero: it is
-	// lost.
-	Repeats time.Duration
 	// Tailed: whatever deliveries tell, the provider's [Tail] tells too.
 	Tailed bool
 }

@@ -75,8 +75,11 @@ func (s *Store) reach(ctx context.Context, h events.Home, tags []events.Tag) (r 
 			r.Cut = len(refs) > maxReach
 			return !r.Cut, nil
 		})
-		if err != nil || r.Cut {
+		if err != nil {
 			return r, err
+		}
+		if r.Cut {
+			break
 		}
 	}
 	quiet, err := hushes(ctx, one)

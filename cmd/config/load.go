@@ -20,6 +20,10 @@ const (
 // where the file is; it overrides no field.
 const PathVariable = envPrefix + "CONFIG"
 
+// ofTheTool are variables that commands of the operator's tool read: a shell in which
+// they are set may start a service too.
+var ofTheTool = []string{"RESCIND_ASK_URL", "RESCIND_ASK_TOKEN", "RESCIND_READER_URL", "RESCIND_READER_PASSWORD"}
+
 // Load reads a file of at most 1 MiB. environ is what [os.Environ] returns.
 // See [Parse].
 func Load(path string, environ []string) (*Config, error) {

@@ -101,7 +101,7 @@ func (d *decoder) override(root reflect.Value) {
 func (d *decoder) variables() []string {
 	var names []string
 	for name := range d.env {
-		if strings.HasPrefix(name, envPrefix) && name != PathVariable && !d.sources[name] {
+		if strings.HasPrefix(name, envPrefix) && name != PathVariable && !slices.Contains(ofTheTool, name) && !d.sources[name] {
 			names = append(names, name)
 		}
 	}

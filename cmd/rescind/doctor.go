@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -69,8 +70,11 @@ func (u unwell) ExitCode() int { return u.code }
 // Run looks, and prints what it found.
 func (c doctorCmd) Run(ctx context.Context, t terminal) error {
 	d := diagnosis{Reading: readings(), Findings: []service.Finding{}}
+	if c.Config == "" && (c.Providers || len(c.NATSMonitoring) > 0) {
+		return errors.New("--config must be given: without it nothing is looked at")
+	}
 	if c.Config != "" {
-		cfg, err := config.Load(c.Config, environment())
+		cfg, err := config.Load(c.Config, os.Environ())
 		if err == nil {
 			err = cfg.Validate(config.RoleWorker)
 		}
@@ -90,16 +94,6 @@ func (c doctorCmd) Run(ctx context.Context, t terminal) error {
 func (c doctorCmd) examination() service.Examination {
 	return service.Examination{Monitors: c.NATSMonitoring, Reader: c.Reader,
 		ReaderPassword: subscriptions.NewSecret(c.ReaderPassword), Providers: c.Providers}
-}
-
-// ours are variables that only commands of this tool read.
-var ours = []string{"RESCIND_ASK_URL=", "RESCIND_ASK_TOKEN=", "RESCIND_READER_URL=", "RESCIND_READER_PASSWORD="}
-
-// environment is the process's, but for what only commands of this tool read.
-func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(line string) bool {
-		return slices.ContainsFunc(ours, func(name string) bool { return strings.HasPrefix(line, name) })
-	})
 }
 
 // look asks what limits are in force.

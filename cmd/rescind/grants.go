@@ -124,7 +124,7 @@ func (c grantsPutCmd) token() (subscriptions.Secret, error) {
 func granters(
 	ctx context.Context, t terminal, path string, p events.Provider, tenant events.Tenant,
 ) (chosen []service.Granter, shut func(), err error) {
-	cfg, err := config.Load(path, environment())
+	cfg, err := config.Load(path, os.Environ())
 	if err == nil {
 		err = cfg.Validate(config.RoleWorker)
 	}

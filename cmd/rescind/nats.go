@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -95,7 +96,7 @@ func (f natsFlags) options() (o stream.ConnectOptions, err error) {
 // fileOptions are those of the services' file. What else is wrong with that, or not
 // given here, does not matter.
 func fileOptions(path string) (o stream.ConnectOptions, err error) {
-	cfg, err := config.Load(path, environment())
+	cfg, err := config.Load(path, os.Environ())
 	if err != nil {
 		return o, err
 	}

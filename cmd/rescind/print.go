@@ -126,6 +126,7 @@ func (w *world) facts() []fact {
 		{"worker admin", "http://" + w.worker.AdminAddr() + "/readyz"},
 		{"redis", redacted(w.redisURL) + " (" + w.redisKind + ")"},
 		{"nats", w.nats.URL()},
+		{"vault key", w.cfg.NATS.VaultKey.Reveal()},
 		{"app", clientID + " / " + clientSecret + ", everywhere"},
 	}
 }

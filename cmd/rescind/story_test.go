@@ -221,6 +221,7 @@ func (r *running) learn(ts *testscript.TestScript, facts map[string]string) {
 	_, r.token, _ = strings.Cut(facts["ringcentral admin"], "token ")
 	ts.Setenv("ASK", strings.TrimSuffix(facts["asking"], "/access/v1/evaluation"))
 	ts.Setenv("NATS", facts["nats"])
+	ts.Setenv("VAULTKEY", facts["vault key"])
 	ts.Setenv("REDIS", url)
 	if kind != "(redis-server)" {
 		return

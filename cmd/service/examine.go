@@ -86,6 +86,7 @@ func Examine(ctx context.Context, cfg *config.Config, x Examination) []Finding {
 		e.note(Failure, "providers", err.Error(), "mend the configuration")
 	}
 	if e.changes != nil {
+		e.sealed(ctx)
 		e.subscriptions(ctx)
 		e.feeds(ctx)
 		e.leases(ctx)

@@ -74,6 +74,30 @@ func (e *exam) entries(ctx context.Context, bucket, pattern string) (all []jetst
 	}
 }
 
+// sealed looks whether what is sealed was sealed with the configured key.
+func (e *exam) sealed(ctx context.Context) {
+	const about = "vault"
+	key, err := e.cfg.NATS.SealingKey()
+	if err != nil {
+		e.note(Failure, about, err.Error(), "mend nats.vault_key")
+		return
+	}
+	entries, err := e.entries(ctx, stream.Bucket, "secret.>")
+	if err != nil && !absent(err) {
+		e.unreached(about, err, "the user needs to read the bucket "+stream.Bucket)
+		return
+	}
+	switch opened, foreign := stream.Unsealed(entries, key); {
+	case foreign > 0:
+		e.note(Failure, about, fmt.Sprintf("%d of %d sealed values cannot be opened", foreign, opened+foreign),
+			"nats.vault_key is not what they were sealed with: give the services the one they had")
+	case opened == 0:
+		e.fine(about, "nothing has been sealed yet")
+	default:
+		e.fine(about, "%d sealed values can be opened", opened)
+	}
+}
+
 // subscriptions looks at those that there must be.
 func (e *exam) subscriptions(ctx context.Context) {
 	attached, err := stream.Attach(e.js.Conn())

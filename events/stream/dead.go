@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -263,15 +264,40 @@ func (s *Stream) requeue(ctx context.Context, t Task) (Remedy, error) {
 	return Requeued, nil
 }
 
-// Discard deletes a dead message for good, once JOURNAL has who did it and why.
+// discardedFor is how long it is kept who has discarded what: as long as DEAD keeps a
+// message. JOURNAL tells it too, for a day, and is not synced.
+const discardedFor = 30 * 24 * time.Hour
+
+// Discard deletes a dead message for good, once it is stored who did it and why: under
+// discarded.<sequence in DEAD> in the bucket of the leases, for 30 days, as the outcome
+// that JOURNAL has as well.
 func (s *Stream) Discard(ctx context.Context, b Buried, by, why string) error {
 	ctx, cancel := bounded(ctx, 2*publishLimit)
 	defer cancel()
 	why = strings.TrimSuffix(events.Clip(why)+"; it was dead of: "+b.Reason, "; it was dead of: ")
-	if err := s.Record(ctx, b.outcome(events.Discarded, why, by)); err != nil {
+	o := b.outcome(events.Discarded, why, by)
+	o.ID = rand.Text()
+	if err := s.keepDiscarded(ctx, b.Sequence, o); err != nil {
+		return fmt.Errorf("discard %d: it is kept: %w", b.Sequence, err)
+	}
+	if err := s.Record(ctx, o); err != nil {
 		return fmt.Errorf("discard %d: it is kept: %w", b.Sequence, err)
 	}
 	return wrap(fmt.Sprintf("discard %d", b.Sequence), s.unbury(ctx, b.Sequence))
+}
+
+// keepDiscarded writes what a person did where every write is on disk.
+func (s *Stream) keepDiscarded(ctx context.Context, sequence uint64, o events.Outcome) error {
+	kv, err := s.js.KeyValue(ctx, Bucket)
+	if err != nil {
+		return err
+	}
+	value, err := events.EncodeOutcome(o)
+	if err != nil {
+		return err
+	}
+	_, err = kv.Create(ctx, fmt.Sprintf("discarded.%d.%s", sequence, o.ID), value, jetstream.KeyTTL(discardedFor))
+	return err
 }
 
 func (b Buried) outcome(k events.Kind, why, by string) events.Outcome {

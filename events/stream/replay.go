@@ -96,11 +96,7 @@ func (s *Stream) Replay(ctx context.Context, r Replay) (Replayed, error) {
 	}
 	var g errgroup.Group
 	g.Go(func() error {
-		err := p.collect(reading)
-		if err != nil {
-			cancel(err)
-		}
-		return err
+		return p.collect(reading, cancel)
 	})
 	err := p.publish(reading)
 	close(p.sent)
@@ -214,7 +210,7 @@ func (p *replaying) pace(ctx context.Context) bool {
 
 // collect takes every acknowledgement, in order. After the first error nothing counts
 // as done any more.
-func (p *replaying) collect(ctx context.Context) (first error) {
+func (p *replaying) collect(ctx context.Context, stop context.CancelCauseFunc) (first error) {
 	for one := range p.sent {
 		if first != nil {
 			continue
@@ -222,6 +218,7 @@ func (p *replaying) collect(ctx context.Context) (first error) {
 		known, err := p.acknowledged(ctx, one)
 		if err != nil {
 			first = err
+			stop(err) // nothing after it is published
 			continue
 		}
 		p.done.Messages++

@@ -174,3 +174,22 @@ func (v *Vault) cipher() (cipher.AEAD, error) {
 	}
 	return cipher.NewGCM(block)
 }
+
+// Unsealed counts what lies sealed in a bucket that is only looked at: how much can be
+// opened with a key, and how much cannot. Locks and what is no secret are passed over.
+func Unsealed(entries []jetstream.KeyValueEntry, key [32]byte) (opened, foreign int) {
+	v := &Vault{key: key}
+	for _, e := range entries {
+		name, ok := strings.CutPrefix(e.Key(), secretName(""))
+		text, err := events.Unescape(strings.ReplaceAll(name, "=", "%"))
+		if !ok || err != nil {
+			continue
+		}
+		if _, err := v.open(text, e.Value()); err != nil {
+			foreign++
+		} else {
+			opened++
+		}
+	}
+	return opened, foreign
+}

@@ -80,8 +80,8 @@
 //
 // Each item of watch has one webhook, on the service account, with all triggers
 // that may change rights. Box allows one an item for an app and user: one that is
-// there already is taken over, whatever its address. So two installations with one
-// app must not watch the same item, and one that is dead must be deleted before
+// there already is taken over if its address is such as ours, and else left alone,
+// which is an error. So two installations with one app must not watch the same item, and one that is dead must be deleted before
 // another is made. Webhooks do not expire. One that lacks triggers serves the others:
 // those are told as disabled, and a renewal asks for them again. That Box has deleted
 // a webhook, or that its session is over, is told by deliveries alone

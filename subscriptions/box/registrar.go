@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -23,9 +24,6 @@ const (
 	// seenLife is the time in which each webhook has its turn to be read again: with
 	// the time between two lists it makes an hour.
 	seenLife = 54 * time.Minute
-	// repeats is half of what the vendor says of its retries, since it may change
-	// (guides/webhooks/v2/index: up to 12 over 2 hours).
-	repeats = time.Hour
 )
 
 // webhook is the vendor's; a list leaves out all but id and target.
@@ -153,7 +151,7 @@ func (h *hooks) turns(n int, now time.Time) int {
 // Terms are those of guides/webhooks/v2/limitations-v2. The enterprise's events do not
 // tell all that webhooks do: see the package comment.
 func (p *Provider) Terms() subscriptions.Terms {
-	return subscriptions.Terms{Most: MaxWatch, Repeats: repeats}
+	return subscriptions.Terms{Most: MaxWatch}
 }
 
 // Wanted lists the items that are watched.
@@ -234,7 +232,11 @@ func (p *Provider) Create(ctx context.Context, o subscriptions.Order) (subscript
 	return w.ours(p.cfg.Watch), nil
 }
 
+// madeByUs are addresses such as ours, today's and former ones: nobody else's end so.
+var madeByUs = regexp.MustCompile(`/hooks/[^/]+/[0-9a-f]{32}(/[0-9]+)?$`)
+
 // adopt gives the webhook of an item, which is in our way, our address and triggers.
+// One at an address that cannot be of ours is left alone.
 func (p *Provider) adopt(ctx context.Context, address string, on item, conflict error) (webhook, error) {
 	there, ok := p.hooks.find(on)
 	if !ok {
@@ -247,6 +249,14 @@ func (p *Provider) adopt(ctx context.Context, address string, on item, conflict 
 			return webhook{}, fmt.Errorf("there is another, but it is not listed: %w", conflict)
 		}
 		there = list[i]
+	}
+	whole, err := p.whole(ctx, there, false)
+	if err == nil && !madeByUs.MatchString(whole.Address) {
+		return webhook{}, fmt.Errorf("%w: this app has a webhook on the item that we did not make: remove it, or "+
+			"watch another item: %w", subscriptions.ErrMisconfigured, conflict)
+	}
+	if err != nil {
+		return webhook{}, err
 	}
 	w, err := p.update(ctx, there, map[string]any{"address": address, "triggers": triggersOn(on)})
 	if errors.Is(err, subscriptions.ErrGone) {

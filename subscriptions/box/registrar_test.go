@@ -272,7 +272,7 @@ func TestCreateErrors(t *testing.T) {
 // TestTheThousandthIsTheLast, whatever Box says to one more.
 func TestTheThousandthIsTheLast(t *testing.T) {
 	w := open(t, testConfig())
-	if got := w.Terms(); got != (subscriptions.Terms{Most: 1000, Repeats: time.Hour}) {
+	if got := w.Terms(); got != (subscriptions.Terms{Most: 1000}) {
 		t.Errorf("terms %+v", got)
 	}
 	create := func() error {
@@ -326,17 +326,18 @@ func TestCreateWaitsWhenItIsTold(t *testing.T) {
 // TestWhatIsInTheWayIsTakenOver without a list if it is known. One that goes meanwhile
 // is no fault.
 func TestWhatIsInTheWayIsTakenOver(t *testing.T) {
+	const ours = "https://a.example/hooks/box/0123456789abcdef0123456789abcdef/0"
 	w := open(t, testConfig())
 	w.vendor.says("POST /webhooks", 409, `{"code":"conflict"}`)
 	w.vendor.says("GET /webhooks", 200, `{"entries":[`+mini("1", "11")+`]}`)
-	w.vendor.says("GET /webhooks/1", 200, hookText("1", "11", "https://old.example"))
-	w.vendor.says("PUT /webhooks/1", 200, hookText("1", "11", "https://a.example"))
+	w.vendor.says("GET /webhooks/1", 200, hookText("1", "11", "https://old.example/hooks/box/0123456789abcdef0123456789abcdef"))
+	w.vendor.says("PUT /webhooks/1", 200, hookText("1", "11", ours))
 	create := func() (subscriptions.Subscription, error) {
-		return w.Create(t.Context(), order("https://a.example", "folder:11"))
+		return w.Create(t.Context(), order(ours, "folder:11"))
 	}
 	for _, lists := range []int{1, 1} { // from then on it is known
 		got, err := create()
-		if err != nil || got.ID != "1" || got.Address != "https://a.example" || !got.Active {
+		if err != nil || got.ID != "1" || got.Address != ours || !got.Active {
 			t.Errorf("%+v, %v", got, err)
 		}
 		if n := w.vendor.count("GET /webhooks"); n != lists {
@@ -351,6 +352,25 @@ func TestWhatIsInTheWayIsTakenOver(t *testing.T) {
 	w.vendor.says("PUT /webhooks/1", 400, `{"code":"bad_request"}`)
 	if _, err := create(); !errors.Is(err, subscriptions.ErrUnreachable) {
 		t.Errorf("taken over with a bad address: %v", err)
+	}
+}
+
+// What this app has on the item for another purpose is neither taken over nor removed.
+func TestWhatWeDidNotMakeIsLeftAlone(t *testing.T) {
+	for name, address := range map[string]string{
+		"elsewhere":      "https://sync.example/box",
+		"almost as ours": "https://a.example/hooks/box/0123456789abcdef0123456789abcdef/0/x",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := open(t, testConfig())
+			w.vendor.says("POST /webhooks", 409, `{"code":"conflict"}`)
+			w.vendor.says("GET /webhooks", 200, `{"entries":[`+mini("1", "11")+`]}`)
+			w.vendor.says("GET /webhooks/1", 200, hookText("1", "11", address))
+			_, err := w.Create(t.Context(), order("https://a.example", "folder:11"))
+			if !errors.Is(err, subscriptions.ErrMisconfigured) || w.vendor.count("PUT /webhooks/1") > 0 {
+				t.Errorf("error %v, %d updates", err, w.vendor.count("PUT /webhooks/1"))
+			}
+		})
 	}
 }
 

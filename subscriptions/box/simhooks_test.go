@@ -110,7 +110,7 @@ func TestSimulatedLifeOfAWebhook(t *testing.T) {
 	if got := s.Wanted(); !slices.Equal(got, []string{"folder:1001"}) {
 		t.Fatalf("wanted %q", got)
 	}
-	old, err := s.Create(t.Context(), order("https://old.example/b", "folder:1001"))
+	old, err := s.Create(t.Context(), order("https://old.example/hooks/box/0123456789abcdef0123456789abcdef/0", "folder:1001"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,6 @@ func badTerms() map[string]badProvider {
 	}
 	return map[string]badProvider{
 		"room for none": {"terms", terms(func(_ *bad, terms *subscriptions.Terms) { terms.Most = 0 })},
-		"repeats ago":   {"terms", terms(func(_ *bad, terms *subscriptions.Terms) { terms.Repeats = -1 })},
 		"room that shrinks": {"terms", func(b *bad) {
 			left := 10
 			terms(func(_ *bad, terms *subscriptions.Terms) {

@@ -32,8 +32,7 @@
 // With filters that are not served it is doubtful, and what is kept is dropped too. When the feed is proven alive again, and
 // a registration was gone in between, or dead, or not shown to live for two and a half
 // checks, or no listener ran at all, then the time since the last proof is a gap. It
-// is mended before the feed is called alive: swept, unless the tail followed it, or it
-// was our own absence and the provider repeats what failed for longer than that.
+// is mended before the feed is called alive: swept, unless the tail followed it.
 //
 // # Trouble
 //

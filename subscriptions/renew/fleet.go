@@ -98,14 +98,23 @@ func (f *Fleet) Run(ctx context.Context) error {
 	return nil
 }
 
+// longest is how long a lease that somebody wants stays without a holder, at most.
+const longest = 3 * LeaseLife
+
 // lapseOf is the time in which nobody listened: from the last sign of a holder until
 // we began, if that was before we did. Whoever was there before us would have had the
-// lease.
+// lease, unless nobody could have it: then nothing could be stored either, and who
+// refused deliveries may be no more.
 func lapseOf(last, began, now time.Time) *subscriptions.Gap {
-	if last.IsZero() || !began.Round(0).After(last) {
+	switch {
+	case last.IsZero():
 		return nil
+	case began.Round(0).After(last):
+		return &subscriptions.Gap{From: last, To: now, Cause: causeLapse}
+	case now.Sub(last) > longest:
+		return &subscriptions.Gap{From: last, To: now, Cause: causeUnstored}
 	}
-	return &subscriptions.Gap{From: last, To: now, Cause: causeLapse}
+	return nil
 }
 
 // owing says whether the ledger of a tenant does not tell yet that nobody listened.

@@ -99,8 +99,6 @@ func (k *Keeper) mend(ctx context.Context, s *state) error {
 	switch {
 	case s.terms.Tailed && k.cfg.Tailed != nil && k.cfg.Tailed(k.cfg.Home):
 		g.Mended = subscriptions.Followed
-	case absence(g.Cause) && g.To.Sub(g.From) < s.terms.Repeats:
-		g.Mended = subscriptions.Repeated
 	default:
 		if err := k.cfg.Sweep(ctx, k.cfg.Home, g); err != nil {
 			return err

@@ -240,24 +240,19 @@ func TestADeathIsSweptOnce(t *testing.T) {
 
 func TestALapse(t *testing.T) {
 	for name, c := range map[string]struct {
-		long, repeats time.Duration
-		gone, fails   bool
-		cause         string
-		mended        subscriptions.Mending
+		long        time.Duration
+		gone, fails bool
+		cause       string
+		mended      subscriptions.Mending
 	}{
-		"swept":                      {long: 2 * time.Minute, cause: "no listener ran", mended: subscriptions.Swept},
-		"repeated":                   {long: 2 * time.Minute, repeats: 3 * time.Minute, cause: "no listener ran", mended: subscriptions.Repeated},
-		"repeated, but not for long": {long: 2 * time.Minute, repeats: 2 * time.Minute, cause: "no listener ran", mended: subscriptions.Swept},
-		"repeated, but gone besides": {long: 2 * time.Minute, repeats: time.Hour, gone: true,
-			cause: "a subscription was gone, or did not serve all", mended: subscriptions.Swept},
-		"overnight": {long: 10 * time.Hour, repeats: 20 * time.Hour, cause: "it was not shown to live", mended: subscriptions.Swept},
+		"swept":     {long: 2 * time.Minute, cause: "no listener ran", mended: subscriptions.Swept},
+		"overnight": {long: 10 * time.Hour, cause: "it was not shown to live", mended: subscriptions.Swept},
 		"the first look fails, and another comes": {long: time.Minute, fails: true, cause: "no listener ran",
 			mended: subscriptions.Swept},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(week)
-				f.terms.Repeats = c.repeats
 				k := run(t, f)
 				later(3 * time.Minute)
 				k.stop()

@@ -132,7 +132,25 @@ func (k *Keeper) settle(ctx context.Context, s *state, why error) (err error) {
 	default:
 		err = k.dead(ctx, missing)
 	}
-	return errors.Join(err, k.save(ctx))
+	err = errors.Join(err, k.save(ctx))
+	if len(missing) > 0 {
+		k.tell(k.served(s.wanted)) // again: until the ledger told it, a delivery may have been taken for life
+	}
+	return err
+}
+
+// tell says that the feed is doubtful, or dead, once our own listener knows it.
+func (k *Keeper) tell(doubt bool) {
+	if k.cfg.Noted != nil {
+		k.cfg.Noted(k.copied(), k.revision)
+	}
+	say := k.cfg.Dead
+	if doubt {
+		say = k.cfg.Doubt
+	}
+	if say != nil {
+		say(k.cfg.Home, time.Now().Round(0), k.ledger.Problem)
+	}
 }
 
 // served says whether all that is wanted is registered, if with disabled filters.
@@ -150,16 +168,15 @@ func (k *Keeper) served(wanted []string) bool {
 func (k *Keeper) doubtful(ctx context.Context, missing []string, first bool) error {
 	now := time.Now().Round(0)
 	problem := short(strings.Join(missing, "; "))
-	if k.cfg.Doubt != nil {
-		k.cfg.Doubt(k.cfg.Home, now, problem)
-	}
+	k.ledger.Problem = problem
+	k.tell(true)
 	if first {
 		g := subscriptions.Gap{From: latestOf(k.ledger.Proof, time.Unix(0, 0)), To: now, Cause: problem}
 		if err := k.cfg.Sweep(ctx, k.cfg.Home, g); err != nil {
 			return err
 		}
 	}
-	k.ledger.Fault, k.ledger.Problem = subscriptions.FaultFilters, problem
+	k.ledger.Fault = subscriptions.FaultFilters
 	return nil
 }
 
@@ -173,9 +190,7 @@ func (k *Keeper) dead(ctx context.Context, missing []string) error {
 	if !k.ledger.Paused.IsZero() {
 		k.ledger.Problem, k.ledger.Fault = "taken down on order", subscriptions.FaultOther
 	}
-	if k.cfg.Dead != nil { // first, so that what is read meanwhile is not kept for long
-		k.cfg.Dead(k.cfg.Home, now, k.ledger.Problem)
-	}
+	k.tell(false) // first, so that what is read meanwhile is not kept for long
 	if !k.ledger.Died.IsZero() {
 		return nil
 	}

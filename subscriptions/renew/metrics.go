@@ -48,7 +48,7 @@ func newMetrics(r prometheus.Registerer, p events.Provider) (*metrics, error) {
 		return nil, err
 	}
 	m := &metrics{provider: string(p), active: active, renewals: renewals, gaps: gaps, seconds: seconds}
-	for _, how := range []subscriptions.Mending{subscriptions.Swept, subscriptions.Followed, subscriptions.Repeated} {
+	for _, how := range []subscriptions.Mending{subscriptions.Swept, subscriptions.Followed} {
 		m.gaps.WithLabelValues(m.provider, string(how))
 	}
 	m.seconds.WithLabelValues(m.provider)

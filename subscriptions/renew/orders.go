@@ -60,6 +60,9 @@ type Report struct {
 var ErrAppSecret = errors.New("the secrets are the app's: make a new one at the provider, put both into the " +
 	"configuration, and take the old one out once nothing bears it")
 
+// errPaused says that there is nothing to renew.
+var errPaused = errors.New("the subscriptions are taken down on order: apply first")
+
 // message is an order on its way to Run.
 type message struct {
 	order Order
@@ -267,6 +270,13 @@ func (k *Keeper) obey(ctx context.Context, m message) (again time.Duration) {
 		r.Steps, err = k.preview(ctx)
 		return 0
 	}
+	if err = k.load(ctx); err != nil {
+		return 0
+	}
+	if o := m.order.Do; !k.ledger.Paused.IsZero() && (o == DoRenew || o == DoRotate) {
+		err = errPaused
+		return 0
+	}
 	for range 2 { // once more if another has written the ledger meanwhile
 		if err = k.load(ctx); err != nil {
 			return 0
@@ -277,6 +287,11 @@ func (k *Keeper) obey(ctx context.Context, m message) (again time.Duration) {
 		}
 	}
 	r.Mended = k.kept && k.lapse == nil
+	if m.order.Do == DoMend && k.ledger.Fault == subscriptions.FaultFilters { // it may stay so: who mends it then?
+		g := subscriptions.Gap{From: m.order.At, To: time.Now(), Cause: causeUnstored}
+		swept := k.cfg.Sweep(ctx, k.cfg.Home, g)
+		r.Mended, err = r.Mended && swept == nil, errors.Join(err, swept)
+	}
 	k.report(err)
 	return k.wait(err)
 }

@@ -56,7 +56,7 @@ func TestRemoveAndApply(t *testing.T) {
 		f.heard()
 		obey(t, k, renew.Order{Do: renew.DoRemove})
 		wantCalls(t, f, "delete 1")
-		wantTold(t, f, "dead taken down on order", "swept taken down on order")
+		wantTold(t, f, "dead taken down on order", "swept taken down on order", "dead taken down on order")
 		paused := f.notes(t).Paused
 		time.Sleep(time.Minute)
 		obey(t, k, renew.Order{Do: renew.DoRemove})
