@@ -126,7 +126,7 @@ func ownSecrets(t testing.TB, s *stage) {
 	calls, _ := s.wire.tally()
 	made, err := r.Create(t.Context(), subscriptions.Order{Address: address, Want: r.Wanted()[0]})
 	if after, _ := s.wire.tally(); err == nil || after != calls {
-		t.Errorf("an order without a secret: %+v, %v, in %d calls", made, err, after-calls)
+		t.Errorf("an order without a secret: subscription %q, %v, in %d calls", made.ID, err, after-calls)
 	}
 	first := s.ordered()
 	opens(t, door, good, first, true)
