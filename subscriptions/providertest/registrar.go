@@ -174,7 +174,7 @@ func refusedOrders(t testing.TB, s *stage) {
 			t.Errorf("create: %v, want ErrMisconfigured and %v", err, c.want)
 		}
 		if made.ID != "" {
-			t.Errorf("create: %+v comes with the error %v", made, err)
+			t.Errorf("create: subscription %q comes with the error %v", made.ID, err)
 		}
 	}
 	if _, err := r.Create(t.Context(), order); err != nil {
