@@ -265,7 +265,7 @@ func (s *Stream) requeue(ctx context.Context, t Task) (Remedy, error) {
 }
 
 // discardedFor is how long it is kept who has discarded what: as long as DEAD keeps a
-// message. JOURNAL tells it too, for a day, and is not synced.
+// message. JOURNAL tells it too, for a day, in memory.
 const discardedFor = 30 * 24 * time.Hour
 
 // Discard deletes a dead message for good, once it is stored who did it and why: under

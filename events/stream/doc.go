@@ -6,7 +6,7 @@
 //	CHANGES  every change, file, 7 days, ids remembered for 10 minutes
 //	REFRESH  the queue of refreshes, memory, one pending per entry
 //	DEAD     what could not be handled and why, file, 30 days
-//	JOURNAL  what became of changes, file, 1 day, 512 MiB, the oldest go first
+//	JOURNAL  what became of changes, memory, 1 day, 128 MiB, the oldest go first
 //	RESCIND  a key-value bucket of sealed secrets, locks, leases and ledgers, file
 //
 // [Feeds] and [Proofs] create what they need, and do without it while it is
@@ -39,7 +39,7 @@
 // its holder does; writes are guarded by revisions, not by locks. What is told to
 // a keeper may be lost; what is asked of one may have been done though no answer
 // came in time. An outcome may be lost: [Journal] writes beside the work, drops what
-// it cannot write, and counts that; JOURNAL is not synced with every write.
+// it cannot write, and counts that; JOURNAL ends with its server.
 //
 // # One message, one change
 //

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +19,7 @@ import (
 
 const (
 	journalAge   = 24 * time.Hour
-	journalBytes = 512 << 20
+	journalBytes = 128 << 20
 	// journalBuffer is how many outcomes wait to be written, journalPending how many
 	// are written and not acknowledged.
 	journalBuffer  = 8192
@@ -32,16 +33,14 @@ const (
 	journalHold = time.Second
 )
 
-// openJournal makes or takes JOURNAL. Where the server does not want it there is
-// none: nothing depends on it.
+// openJournal makes or takes JOURNAL. It is in memory: on a disk its writes would hold
+// up those of the changes. Where the server does not want it there is none: nothing
+// depends on it.
 func (s *Stream) openJournal(ctx context.Context) error {
 	want := jetstream.StreamConfig{
-		Name: Outcomes, Subjects: []string{events.AllOutcomes}, Storage: jetstream.FileStorage,
+		Name: Outcomes, Subjects: []string{events.AllOutcomes}, Storage: jetstream.MemoryStorage,
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxAge: journalAge,
 		MaxBytes: journalBytes, AllowDirect: true, Replicas: s.replicas,
-	}
-	if s.replicas == 1 { // the server knows it for one alone; the changes' syncs have the disk to themselves
-		want.PersistMode = jetstream.AsyncPersistMode
 	}
 	cfg, err := s.createIfMissing(ctx, want)
 	if refused(err) {
@@ -73,6 +72,7 @@ func (s *Stream) openJournal(ctx context.Context) error {
 type Journal struct {
 	s       *Stream
 	queue   chan events.Outcome
+	refused atomic.Bool // something was: JOURNAL may be gone with its server
 	written *prometheus.CounterVec
 	dropped prometheus.Counter
 }
@@ -126,7 +126,10 @@ func (j *Journal) Run(ctx context.Context) error {
 		jetstream.WithPublishAsyncAckHandler(func(_ jetstream.JetStream, m *nats.Msg, _ *jetstream.PubAck) {
 			j.written.WithLabelValues(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]).Inc()
 		}),
-		jetstream.WithPublishAsyncErrHandler(func(jetstream.JetStream, *nats.Msg, error) { j.dropped.Inc() }))
+		jetstream.WithPublishAsyncErrHandler(func(jetstream.JetStream, *nats.Msg, error) {
+			j.dropped.Inc()
+			j.refused.Store(true)
+		}))
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
@@ -140,6 +143,7 @@ func (j *Journal) Run(ctx context.Context) error {
 			w.take(o)
 		case <-tick.C:
 			w.flush()
+			j.reopen(ctx)
 		case <-ctx.Done():
 			ended = true
 		}
@@ -153,6 +157,18 @@ func (j *Journal) Run(ctx context.Context) error {
 	case <-time.After(journalEnd):
 	}
 	return nil
+}
+
+// reopen makes JOURNAL anew if it went with its server.
+func (j *Journal) reopen(ctx context.Context) {
+	if j.s.nc.Status() != nats.CONNECTED || !j.refused.Swap(false) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, journalEnd)
+	defer cancel()
+	if err := j.s.openJournal(ctx); err != nil {
+		j.s.log.DebugContext(ctx, "journal", "error", err)
+	}
 }
 
 // writer is a journal that runs.

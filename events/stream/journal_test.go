@@ -178,22 +178,27 @@ func TestJournalDropsRatherThanWaits(t *testing.T) {
 	})
 	o.srv = startServer(t, o.opts)
 	eventually(t, "the connection is back", nc.IsConnected)
-	j.Note(outcome(events.Late, "3"))
+	eventually(t, "it is written again, though the server has lost it", func() bool {
+		j.Note(outcome(events.Late, "3"))
+		found := false
+		err := s.ReadJournal(t.Context(), stream.JournalOptions{Kind: events.Late}, func(stream.Noted) error {
+			found = true
+			return nil
+		})
+		return err == nil && found
+	})
 	stop()
-	if got := readOutcomes(t, s, stream.JournalOptions{Kind: events.Late}); len(got) != 1 {
-		t.Errorf("read %d after the outage", len(got))
-	}
 }
 
-func TestJournalIsBoundedAndNotSynced(t *testing.T) {
+func TestJournalIsBoundedAndNotOnDisk(t *testing.T) {
 	_, nc := opened(t)
 	st, err := jetStream(t, nc).Stream(t.Context(), stream.Outcomes)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := st.CachedInfo().Config
-	if c.MaxAge != 24*time.Hour || c.MaxBytes != 512<<20 || c.Discard != jetstream.DiscardOld ||
-		c.Storage != jetstream.FileStorage || c.PersistMode != jetstream.AsyncPersistMode || !c.AllowDirect {
+	if c.MaxAge != 24*time.Hour || c.MaxBytes != 128<<20 || c.Discard != jetstream.DiscardOld ||
+		c.Storage != jetstream.MemoryStorage || !c.AllowDirect {
 		t.Errorf("%+v", c)
 	}
 }
