@@ -228,7 +228,8 @@ type deadDiscardCmd struct {
 
 // Help is what --help adds.
 func (deadDiscardCmd) Help() string {
-	return `Who did it and why is in the journal before the message is deleted; without a journal nothing is.
+	return `Who did it and why is stored before the message is deleted, for 30 days, in the bucket RESCIND under
+discarded.<sequence>; and in the journal, without which nothing is deleted.
 Exit status 1 if one was not discarded.
 
 Examples:

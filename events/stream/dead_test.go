@@ -263,6 +263,19 @@ func TestRedriveKeepsWhatItCannotRead(t *testing.T) {
 	if err := s.Discard(t.Context(), b, "ops@test", "sent by hand"); err != nil {
 		t.Fatal(err)
 	}
+	kv, err := jetStream(t, nc).KeyValue(t.Context(), stream.Bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := kv.ListKeysFiltered(t.Context(), "discarded.1.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key, ok := <-kept.Keys(); !ok {
+		t.Error("who has discarded it is not on disk")
+	} else if e, err := kv.Get(t.Context(), key); err != nil || !strings.Contains(string(e.Value()), "sent by hand") {
+		t.Errorf("what is kept of it: %v", err)
+	}
 	note := journal(t, s)
 	if len(note) != 1 || note[0].Kind != events.Discarded || note[0].By != "ops@test" || note[0].Sequence != 1 ||
 		!strings.HasPrefix(note[0].Reason, "sent by hand; it was dead of: NOPERM") {
